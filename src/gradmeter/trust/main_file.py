@@ -11,6 +11,9 @@ from typing import Any
 from gradmeter.errors import DataError, one_line
 from gradmeter.files import read_json, read_regular, write_text
 
+TRUST = "trust.json"
+"""The main file of a TrustModel."""
+
 
 def write_main(path: Path, content: Mapping[str, Any]) -> None:
     """Write the content, which names its "format", with a checksum."""

@@ -28,7 +28,7 @@ from gradmeter.trust.fitted_weights import CHANGED, FittedWeights
 from gradmeter.trust.judge import Judge
 from gradmeter.trust.layer_ranges import GradientRanges
 from gradmeter.trust.log_features import LogFeatures
-from gradmeter.trust.main_file import read_main, read_with_estimators, write_main
+from gradmeter.trust.main_file import TRUST, read_main, read_with_estimators, write_main
 from gradmeter.trust.meta_classifier import P_CORRECT_IF_KNOWN, P_KNOWN, SCORES, FittedClassifier, Judgement
 from gradmeter.trust.reads import Gain, ReadsChoice
 from gradmeter.trust.risk import Guarantee, require_rates
@@ -39,7 +39,7 @@ _FORMAT = 2
 # The format of gradmeter 0.1.
 _OLD_FORMAT = 1
 _FORMATS = (_OLD_FORMAT, _FORMAT)
-_MAIN, _ESTIMATOR = "trust.json", "estimator-{}.skops"
+_ESTIMATOR = "estimator-{}.skops"
 _DIGITS = 16
 # Matches only names that `save` writes, so that similar files of others are not deleted.
 _ESTIMATORS = _ESTIMATOR.format("[0-9a-f]" * _DIGITS)
@@ -141,7 +141,7 @@ def _write(folder: Path, saved: Saved) -> None:
     }
     with atomic_write(folder / estimator) as temporary:
         temporary.write_bytes(encoded)
-    write_main(folder / _MAIN, content)
+    write_main(folder / TRUST, content)
     for old in folder.glob(_ESTIMATORS):
         if old.name != estimator:
             old.unlink()
@@ -155,7 +155,7 @@ def require_free(folder: Path) -> None:
     """
     if not folder.exists():
         return
-    patterns = (READINGS, _MAIN, _ESTIMATORS)
+    patterns = (READINGS, TRUST, _ESTIMATORS)
 
     def is_part(path: Path) -> bool:
         return is_incidental(path) or any(map(path.match, patterns))
@@ -166,7 +166,7 @@ def require_free(folder: Path) -> None:
 
 def holds_trust(folder: Path) -> bool:
     """Return whether a folder holds a TrustModel."""
-    return (folder / _MAIN).is_file()
+    return (folder / TRUST).is_file()
 
 
 def read_notes(folder: Path) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def read_notes(folder: Path) -> dict[str, Any]:
     Raises:
         DataError: if the folder holds no TrustModel, or was changed.
     """
-    notes = read_main(folder / _MAIN, "TrustModel", _FORMATS).get("notes")
+    notes = read_main(folder / TRUST, "TrustModel", _FORMATS).get("notes")
     if not isinstance(notes, dict):
         raise DataError(f"{folder} is damaged (it has no notes); save the TrustModel again")
     return notes
@@ -191,7 +191,7 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
     if not isinstance(model, nn.Module):
         raise InputError(f"model is a {type(model).__name__}; expected the torch.nn.Module that was measured")
     try:
-        content, path, encoded = read_with_estimators(folder / _MAIN, "TrustModel", _FORMATS, "estimator")
+        content, path, encoded = read_with_estimators(folder / TRUST, "TrustModel", _FORMATS, "estimator")
         _require_same_network(folder, content["network"], model)
         if hashlib.sha256(encoded).hexdigest() != content["estimator"]["sha256"]:
             raise DataError(f"{path} was changed after it was saved; save the TrustModel again")

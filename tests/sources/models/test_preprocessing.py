@@ -32,10 +32,10 @@ def test_batches() -> None:
 
 def test_what_is_given_is_spread_over_the_channels() -> None:
     assert ImageOptions().changed() == {}
-    assert ImageOptions(8, (0.5,), (1.0, 2.0, 3.0)).changed() == {
+    assert ImageOptions(8, (0.5,), (0.1, 0.2, 0.3)).changed() == {
         "size": 8,
         "mean": (0.5, 0.5, 0.5),
-        "std": (1.0, 2.0, 3.0),
+        "std": (0.1, 0.2, 0.3),
     }
     assert ImageOptions(mean=(0.5,), grey=True).changed() == {"mean": (0.5,)}
     assert (ImageOptions(grey=True).mode, ImageOptions().mode) == ("L", "RGB")
@@ -48,6 +48,7 @@ def test_what_is_given_is_spread_over_the_channels() -> None:
         ({"mean": (1.0, 2.0)}, "mean has 2 .* 3 channels"),
         ({"std": (1.0, 2.0, 3.0), "grey": True}, "std has 3"),
         ({"mean": (123.675, 116.28, 103.53)}, "mean 123.675,.* divide"),
+        ({"std": (58.395, 57.12, 57.375)}, "std 58.395,.* divide"),
         ({"std": (0.0,)}, "std 0"),
     ],
 )

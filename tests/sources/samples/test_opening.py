@@ -12,6 +12,7 @@ from gradmeter.sources.samples.folders import ImageFolder
 from gradmeter.sources.samples.noise import Noise
 from gradmeter.sources.samples.opening import MANIFEST
 from gradmeter.sources.samples.tables import ParquetTable
+from gradmeter.trust.main_file import TRUST
 from sources.samples.pictures import save
 
 KIND = ImageKind("L", 6)
@@ -77,4 +78,11 @@ def test_readings_are_no_samples(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "part-00000.parquet")
     (tmp_path / MANIFEST).write_text("{}")
     with pytest.raises(DataError, match=f"{tmp_path.name} .*readings"):
+        open_source(str(tmp_path), KIND)
+
+
+def test_a_trust_model_is_no_samples(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": ["a"]}), tmp_path / "readings.parquet")
+    (tmp_path / TRUST).write_text("{}")
+    with pytest.raises(DataError, match=f"{tmp_path.name} holds a TrustModel; expected the samples themselves"):
         open_source(str(tmp_path), KIND)

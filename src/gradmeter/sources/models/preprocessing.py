@@ -51,11 +51,11 @@ class ImageOptions:
                 raise InputError(f"{name} has {len(values)} numbers; expected one number{each}")
             if values is not None and not all(map(math.isfinite, values)):
                 raise InputError(f"{name} {_listed(values)}; expected finite numbers")
-        if self.mean is not None and max(self.mean) > 1:
-            raise InputError(
-                f"mean {_listed(self.mean)}; expected numbers up to 1, for pixels in [0, 1]: if they are for pixels in "
-                "[0, 255], divide mean and std by 255"
-            )
+            if values is not None and max(values) > 1:
+                raise InputError(
+                    f"{name} {_listed(values)}; expected numbers up to 1, for pixels in [0, 1]: if they are for pixels "
+                    "in [0, 255], divide mean and std by 255"
+                )
         if self.std is not None and min(self.std) <= 0:
             raise InputError(f"std {_listed(self.std)}; expected numbers above 0")
 

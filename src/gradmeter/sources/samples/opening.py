@@ -17,6 +17,7 @@ from gradmeter.sources.samples.registry import FILE_TYPES, SCHEMES, scheme_of
 from gradmeter.sources.samples.sample import ImageKind, Source
 from gradmeter.sources.samples.tables import ParquetTable, is_table
 from gradmeter.stages import stage
+from gradmeter.trust.main_file import TRUST
 
 MANIFEST = "_measurement.json"
 """The file that marks a folder as an output of gradmeter."""
@@ -80,10 +81,9 @@ def _open(data: str, image: ImageKind, seed: int) -> Source:
     kind = location.kind()
     if kind is Kind.FOLDER:
         files = [name for name, kind in location.entries() if kind is Kind.FILE]
-        if MANIFEST in files:
-            raise DataError(
-                f"{location.name} holds readings or verdicts of gradmeter; expected the samples themselves: {EXPECTED}"
-            )
+        for file, content in ((MANIFEST, "readings or verdicts of gradmeter"), (TRUST, "a TrustModel")):
+            if file in files:
+                raise DataError(f"{location.name} holds {content}; expected the samples themselves: {EXPECTED}")
         holds_tables = any(is_table(name) for name in files)
         return ParquetTable(location, image.mode) if holds_tables else ImageFolder(location, image.mode)
     if kind is None:
