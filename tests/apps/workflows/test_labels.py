@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from apps.cli.commands import in_this_process
+from apps.cli.commands import gradmeter, in_this_process
 from apps.workflows.label_folder import PLANTED, plant
 from gradmeter.apps.workflows import label_cards, label_lists
 from gradmeter.apps.workflows.labels import CheckedLabels
+from gradmeter.locks import locked
 from gradmeter.names import decode_name, encode_name
 from gradmeter.trust.labels import LabelCheck, LabelVerdicts
 
@@ -134,6 +135,22 @@ def test_a_second_run_reads_nothing_again(checked: Path, monkeypatch: pytest.Mon
     assert record["learned"]
     assert record["rate"]["low"] <= record["rate"]["value"] <= record["rate"]["high"]
     assert part.stat().st_mtime_ns == before
+
+
+def test_only_the_writer_removes_temporary_files(checked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run that is refused because of it would make it fail; those of a killed run would stay for good."""
+    monkeypatch.syspath_prepend(checked)
+    place = checked / "labels.review"
+    leftovers = [checked / ".labels.parquet.1-0123abcd.partial", place / ".review.csv.1-0123abcd.partial"]
+    for path in leftovers:
+        path.touch()
+    arguments = ("labels", "digits_network:network", "digits", *OPTIONS, "-q")
+    with locked(place):
+        refused = gradmeter(*arguments, cwd=checked)
+    assert refused.returncode == 2
+    assert all(path.exists() for path in leftovers)
+    assert in_this_process(*arguments, cwd=checked).returncode == 0
+    assert not any(path.exists() for path in leftovers)
 
 
 def test_a_damaged_image_that_was_removed_is_not_listed(

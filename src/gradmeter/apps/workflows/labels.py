@@ -15,7 +15,7 @@ from gradmeter.apps.workflows.label_notes import note_on_rate, notes_on
 from gradmeter.apps.workflows.label_reading import ReadLabels, read_samples
 from gradmeter.apps.workflows.label_review import require_unchanged
 from gradmeter.errors import InputError, OutputError
-from gradmeter.files import atomic_write, is_incidental, remove_earlier, require_short_name, sweep_beside
+from gradmeter.files import atomic_write, is_incidental, remove_earlier, require_short_name, sweep, sweep_beside
 from gradmeter.names import encode_name
 from gradmeter.runs.measuring import Skipped, Work
 from gradmeter.sources.models import Classifier
@@ -163,6 +163,8 @@ def check_labels(
     table = _table(read.ids, inputs, verdicts, names)
     how = "heads" if learned else "network"
     require_unchanged(review_folder(out) / REVIEW, out)  # somebody may have filled it in while the samples were read
+    sweep_beside(out)
+    sweep(review_folder(out))
     remove_earlier(review_folder(out) / name for name in (REPORT, REVIEW, LABEL_STUDIO, FIFTYONE))
     with atomic_write(out) as temporary, temporary.open("wb") as file:
         pq.write_table(table.replace_schema_metadata({_NOTE: how.encode()}), file, compression="zstd")
@@ -179,7 +181,6 @@ def require_ours(out: Path) -> None:
     if out.suffix.lower() != ".parquet":
         raise OutputError(f"--out {name}; expected the name of a table that ends in .parquet, as in labels.parquet")
     require_short_name(out)
-    sweep_beside(out)
     if out.exists():
         try:
             metadata = pq.read_schema(out).metadata or {}

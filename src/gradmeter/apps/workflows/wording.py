@@ -209,6 +209,6 @@ def seen_before(evaluation: Evaluation, trust: str) -> list[str]:
     sizes = {data.name: len(data) for data in evaluation.sets}
     shares = [f"{count:,} of the {sizes[name]:,} samples of {name}" for name, count in evaluation.seen.items()]
     return [
-        f"Warning: these results are too optimistic, because {trust} was fitted on {', '.join(shares)}; evaluate on "
-        "data that gradmeter fit has not seen."
+        f"Warning: these results do not hold for new data, because {trust} was fitted on {', '.join(shares)}; evaluate "
+        "on data that gradmeter fit has not seen."
     ]
