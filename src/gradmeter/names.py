@@ -60,6 +60,11 @@ def listed(names: Sequence[object], most: int) -> str:
     return ", ".join(map(str, names[:most])) + (f" and {rest:,} more" if rest > 0 else "")
 
 
+def class_name(classes: Sequence[str] | None, number: int) -> str:
+    """Return the name of a class, or its number if the classes have no names."""
+    return str(number) if classes is None else classes[number]
+
+
 def look_alike(owner: str, names: Iterable[str], other_owner: str, others: Iterable[str]) -> str | None:
     """Say which class of one owner is none of the other's but looks like one of them.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gradmeter.apps.workflows.class_errors import ClassErrors, class_errors
 from gradmeter.apps.workflows.fit import OURS
 from gradmeter.apps.workflows.records import guarantee_record
 from gradmeter.apps.workflows.sets import ReadSet, open_sets, read_sets
 from gradmeter.errors import InputError, OutputError
 from gradmeter.files import is_incidental, read_json
+from gradmeter.names import class_name
 from gradmeter.reading.content import table_contents
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import energy, entropy, margin, max_softmax
@@ -134,6 +137,7 @@ class Evaluation:
             probabilities, "accepted" and "reason" of `TrustModel.verdicts`, "familiar" of its `Judgement`, and the
             other scores.
         importance: importance of each layer for P(correct); empty if too few predictions are wrong.
+        class_errors: the errors of each predicted class, for the known inputs.
         guarantee_checks: the risk guarantee checked on known inputs alone and together with each kind of unknown
             inputs, by column; empty without a guarantee.
         seen: number of samples that the TrustModel was fitted on, by name of the data set; only non-zero numbers.
@@ -151,6 +155,7 @@ class Evaluation:
     comparison: Comparison
     rows: pa.Table
     importance: tuple[Importance, ...]
+    class_errors: tuple[ClassErrors, ...]
     guarantee_checks: dict[str, GuaranteeCheck]
     seen: dict[str, int]
     sets: tuple[ReadSet, ...]
@@ -161,7 +166,7 @@ class Evaluation:
 
     def class_name(self, number: int) -> str:
         """Return the name of a class, or its number if the classes have no names."""
-        return str(number) if self.classes is None else self.classes[number]
+        return class_name(self.classes, number)
 
     @property
     def guarantee(self) -> Guarantee | None:
@@ -279,6 +284,7 @@ def evaluate(
         comparison,
         rows,
         importance,
+        _class_errors(classifier, tables[0], has_guarantee=trust.guarantee is not None),
         _guarantee_checks(trust, judged, rows["accepted"], [data.identity["data"] for data in sets[1:]]),
         seen,
         tuple(sets),
@@ -286,6 +292,16 @@ def evaluate(
         GRADIENTS if trust.meter.gradients else FORWARD,
         trust.notes.get("recipe"),
         constant,
+    )
+
+
+def _class_errors(classifier: Classifier, known: pa.Table, *, has_guarantee: bool) -> tuple[ClassErrors, ...]:
+    return class_errors(
+        partial(class_name, classifier.classes),
+        known["prediction"].to_numpy(),
+        known["correct"].to_numpy(),
+        known[P_CORRECT].to_numpy(),
+        known["accepted"].to_numpy() if has_guarantee else None,
     )
 
 

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from gradmeter.apps.workflows.class_errors import class_grid
 from gradmeter.apps.workflows.evaluate import RESULTS, Evaluation
 from gradmeter.apps.workflows.exploration import contents_of, excerpt, promise_of, verdicts_of
 from gradmeter.apps.workflows.extremes import Example, extremes
@@ -110,6 +111,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
             explored=explored,
             script=script("browser.js", "exploration.js"),
             groups=Markup(to_html(summary_grid(group_summaries(evaluation)))),
+            classes=Markup(to_html(class_grid(evaluation.class_errors))),
             score_names=SCORE_NAMES,
             distributions=DISTRIBUTIONS,
             about=_ABOUT,
@@ -191,6 +193,7 @@ def _results(evaluation: Evaluation, command: str) -> dict[str, Any]:
             }
             for column, check in evaluation.guarantee_checks.items()
         },
+        "classes": [errors.to_json() for errors in evaluation.class_errors],
         "groups": [summary.to_json() for summary in group_summaries(evaluation)],
         "layers": [
             {"layer": layer.layer, "loss": layer.loss, "spread": layer.spread} for layer in evaluation.importance

@@ -16,7 +16,7 @@ from gradmeter.apps.workflows.label_reading import ReadLabels, read_samples
 from gradmeter.apps.workflows.label_review import require_unchanged
 from gradmeter.errors import InputError, OutputError
 from gradmeter.files import atomic_write, is_incidental, remove_earlier, require_short_name, sweep, sweep_beside
-from gradmeter.names import encode_name
+from gradmeter.names import class_name, encode_name
 from gradmeter.runs.measuring import Skipped, Work
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.samples import Source
@@ -102,7 +102,7 @@ class CheckedLabels:
 
     def class_name(self, number: int) -> str:
         """Return the name of a class, or its number if the classes have no names."""
-        return str(number) if self.classes is None else self.classes[number]
+        return class_name(self.classes, number)
 
 
 def review_folder(out: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import inf
 
+from gradmeter.apps.workflows.class_errors import above_risk
 from gradmeter.apps.workflows.evaluate import Evaluation, GuaranteeCheck
 from gradmeter.apps.workflows.fit import Fitted
 from gradmeter.report.probabilities import percent, significant
@@ -197,7 +198,8 @@ def answer(evaluation: Evaluation) -> list[str]:
     """Summarise an evaluation: what is accepted and guaranteed, then the comparison with other scores."""
     checks = evaluation.guarantee_checks
     sentences = [guarantee_checked(column, check) for column, check in checks.items()]
-    sentences += [guarantee_scope(check) for check in [*checks.values()][:1]]
+    for check in [*checks.values()][:1]:
+        sentences += [*above_risk(evaluation.class_errors, check.guarantee.risk), guarantee_scope(check)]
     sentences += [*compared(evaluation.comparison, evaluation.judged.columns()), *left_out(evaluation.constant)]
     return [*sentences, *seen_before(evaluation, "the TrustModel")]
 

@@ -1,0 +1,140 @@
+"""How often the predictions of each class are right, and the accepted ones of each class wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom, binomtest
+
+from gradmeter.names import listed, printable
+from gradmeter.report.grid import Block, Cell, Grid
+from gradmeter.report.probabilities import percent
+
+# Probability that a class is named although no class exceeds the risk.
+_ERROR = 0.05
+_CONFIDENCE = 0.95
+# The most classes in a sentence and in a table.
+_NAMED, _ROWS = 5, 20
+
+
+@dataclass(frozen=True)
+class ClassErrors:
+    """The predictions of one class for known inputs.
+
+    Attributes:
+        name: of the predicted class.
+        predictions: their number.
+        right: number of right ones.
+        p_correct: their mean P(correct).
+        accepted: number of accepted ones; None without a guarantee.
+        errors: number of wrong ones, among the accepted ones if there is a guarantee, else among all.
+    """
+
+    name: str
+    predictions: int
+    right: int
+    p_correct: float
+    accepted: int | None
+    errors: int
+
+    @property
+    def count(self) -> int:
+        """The number of predictions among which `errors` are."""
+        return self.predictions if self.accepted is None else self.accepted
+
+    def interval(self) -> tuple[float, float]:
+        """The exact confidence interval of the error rate; all rates if there are no predictions."""
+        if not self.count:
+            return 0.0, 1.0
+        interval = binomtest(self.errors, self.count).proportion_ci(_CONFIDENCE)
+        return float(interval.low), float(interval.high)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers as a JSON value."""
+        return asdict(self)
+
+
+def class_errors(
+    name: Callable[[int], str],
+    predictions: NDArray[np.int64],
+    correct: NDArray[np.bool_],
+    p_correct: NDArray[np.float64],
+    accepted: NDArray[np.bool_] | None,
+) -> tuple[ClassErrors, ...]:
+    """Return the errors of each predicted class, in the order of the lower end of the interval, the highest first.
+
+    Args:
+        name: the name of a class by its number.
+        predictions: [N], class numbers.
+        correct: [N], whether they are right.
+        p_correct: [N].
+        accepted: [N]; None without a guarantee.
+    """
+    numbers, of_row = np.unique(predictions, return_inverse=True)
+
+    def counts(rows: NDArray[np.bool_]) -> list[int]:
+        counted: list[int] = np.bincount(of_row[rows], minlength=len(numbers)).tolist()
+        return counted
+
+    every = np.ones_like(correct)
+    judged = every if accepted is None else accepted
+    totals = counts(every)
+    sums = np.bincount(of_row, p_correct)
+    classes = [
+        ClassErrors(name(number), total, right, float(p_sum) / total, None if accepted is None else count, errors)
+        for number, total, right, p_sum, count, errors in zip(
+            numbers.tolist(), totals, counts(correct), sums, counts(judged), counts(judged & ~correct), strict=True
+        )
+    ]
+    return tuple(sorted(classes, key=lambda errors: errors.interval()[0], reverse=True))
+
+
+def above_risk(classes: Sequence[ClassErrors], risk: float) -> list[str]:
+    """Return a sentence, in a list, that names the classes whose accepted predictions exceed the risk of a guarantee.
+
+    A class is named only if so many errors would be unlikely at that risk, even in the worst of so many classes.
+    """
+    judged = [errors for errors in classes if errors.count]
+    above = [
+        f"{printable(given.name)} ({percent(given.errors / given.count, 1)} %, {given.errors:,} of {given.count:,})"
+        for given in judged
+        if binom.sf(given.errors - 1, given.count, risk) < _ERROR / len(judged)
+    ]
+    if not above:
+        return []
+    return [
+        f"More than {100 * risk:.12g} % are wrong among the accepted predictions of {listed(above, _NAMED)}: the "
+        "guarantee is for all classes together."
+    ]
+
+
+def class_grid(classes: Sequence[ClassErrors]) -> Grid:
+    """Return a table with a row for each class; of many, only the first."""
+    has_guarantee = classes[0].accepted is not None
+    of_accepted = ("accepted", "wrong among these, %") if has_guarantee else ()
+    columns = ("predictions", "mean P(correct), %", "right, %", *of_accepted)
+
+    def cells(given: ClassErrors) -> tuple[Cell, ...]:
+        first = (
+            Cell(f"{given.predictions:,}"),
+            Cell(percent(given.p_correct, 1)),
+            Cell(percent(given.right / given.predictions, 1)),
+        )
+        if not has_guarantee:
+            return first
+        low, high = (f"{100 * end:.1f}" for end in given.interval())
+        wrong = percent(given.errors / given.count, 1) if given.count else "\N{EN DASH}"
+        return (*first, Cell(f"{given.count:,}"), Cell(wrong, f"[{low}, {high}]"))
+
+    note = (
+        f"Known inputs only. The lower end of the {100 * _CONFIDENCE:g} % confidence interval of the error rate"
+        f"{', in brackets,' if has_guarantee else ''} orders the classes."
+    )
+    if len(classes) > _ROWS:
+        note += f" These are {_ROWS} of {len(classes):,} classes; results.json has all of them."
+    rows = tuple((printable(given.name), cells(given)) for given in classes[:_ROWS])
+    return Grid("Predictions of each class", "predicted class", columns, (Block("", rows),), (note,))
