@@ -76,3 +76,15 @@ def test_outputs_that_show_nothing_are_left_out() -> None:
         share, abs=0.05
     )
     assert similar_errors(predictions, labels, nothing) is None
+
+
+@pytest.mark.parametrize("factor", [1e-42, 1e-30, 1e30, 1e38])
+def test_units_that_are_nearly_dead_or_huge(factor: float) -> None:
+    """The squares of such outputs are 0 or infinite in float32."""
+    predictions, labels, outputs = patients(200, 3)
+    scales = np.where(np.arange(30) % 2, factor, 1)
+    share = similar_errors(predictions, labels, (outputs / np.abs(outputs).max() * scales).astype(np.float32))
+    assert share is not None
+    assert share > 0.8
+    outputs[::2, 3] *= np.inf
+    assert similar_errors(predictions, labels, outputs) is not None

@@ -36,10 +36,14 @@ def similar_errors(
         return None
     generator = np.random.default_rng(0)
     wrong = generator.permutation(wrong)[:_MOST]
-    columns = np.flatnonzero(np.isfinite(outputs).all(axis=0) & (np.ptp(outputs, axis=0) > 0))
+    with np.errstate(over="ignore", invalid="ignore"):
+        spans = np.ptp(outputs, axis=0)
+    columns = np.flatnonzero(np.isfinite(spans) & (spans > 0))
     if not len(columns):
         return None
-    values = outputs[:, generator.permutation(columns)[:_MOST_FEATURES]]
+    columns = generator.permutation(columns)[:_MOST_FEATURES]
+    values = outputs[:, columns]
+    values = (values - values.min(axis=0)) / spans[columns]  # squares of what is nearly 0 would be 0 below
     values = (values - values.mean(axis=0)) / values.std(axis=0)
     search = NearestNeighbors(n_neighbors=_DISTANT.stop, algorithm="brute").fit(values)
     neighbours = search.kneighbors(values[wrong], return_distance=False)  # among them the sample itself
