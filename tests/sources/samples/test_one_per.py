@@ -56,6 +56,11 @@ def test_the_first_parentheses_name_the_patient(tmp_path: Path) -> None:
     assert len(OnePer(samples, r"(q)|\.png")) == 13
 
 
+def test_a_pattern_that_is_no_utf8(tmp_path: Path) -> None:
+    """A terminal may use another encoding."""
+    assert len(OnePer(folder(tmp_path), "p(\\d)|\udce9").fingerprint()) == 64
+
+
 def test_the_draw_stays_the_same_when_patients_are_added(tmp_path: Path) -> None:
     before = OnePer(folder(tmp_path), PATIENT)
     after = OnePer(folder(tmp_path, patients=30), PATIENT)
@@ -73,7 +78,10 @@ def test_readings_of_other_samples_are_others(tmp_path: Path) -> None:
 def test_a_pattern_that_matches_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--one-per patient matches no id of .*, such as cat/p0_1\.png; expected"):
         OnePer(folder(tmp_path), "patient").require_groups()
-    for pattern in ("(p", "p{99999999999}"):
+    for pattern in ("", "x*"):  # they match everywhere, but nothing
+        with pytest.raises(InputError, match="matches no id"):
+            OnePer(folder(tmp_path), pattern).require_groups()
+    for pattern in ("(p", "p{99999999999}", "[[a]b", "(" * 5000 + ")" * 5000):
         with pytest.raises(InputError, match=rf"--one-per {re.escape(pattern)}: .*; expected a regular expression"):
             OnePer(folder(tmp_path), pattern)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,7 +25,7 @@ class OnePer(DerivedSource):
     Args:
         source: the other source.
         group: a column of the source that names the group of each sample; or a regular expression: what matches it in
-            the id of a sample, or its first group in parentheses, is the name.
+            the id of a sample, or its first group in parentheses, is the name, if it is not empty.
 
     Raises:
         InputError: if it is neither a column nor a regular expression.
@@ -89,14 +90,16 @@ class OnePer(DerivedSource):
 
 def _names_in_ids(source: Source, pattern: str) -> Iterator[str | None]:
     try:
-        compiled = re.compile(pattern)
-    except (re.error, OverflowError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # of brackets that may mean something else one day
+            compiled = re.compile(pattern)
+    except (re.error, OverflowError, RecursionError, FutureWarning) as error:
         raise InputError(
             f"--one-per {pattern}: {error}; expected a regular expression, such as 'patient[0-9]+'"
         ) from error
     for index in range(len(source)):
         match = compiled.search(source.id(index))
-        yield None if match is None else match[min(1, compiled.groups)]
+        yield None if match is None else match[min(1, compiled.groups)] or None
 
 
 def _rank(sample_id: str) -> bytes:
