@@ -254,6 +254,7 @@ def test_what_is_refused(digits: tuple[Path, set[str]], tmp_path: Path, monkeypa
         return finished.stderr
 
     assert "ends in .parquet" in error("digits", *OPTIONS, "-o", tmp_path / "labels.csv")
+    assert "s3://bucket/l.parquet is an address" in error("digits", *OPTIONS, "-o", "s3://bucket/l.parquet")
     assert "was not written by gradmeter labels" in error("digits", *OPTIONS, "-o", tmp_path / "mine.parquet")
     both = ("--learned", "--reads", "gradients")
     assert "--learned" in error("digits", *OPTIONS, *both, "-o", tmp_path / "a.parquet")

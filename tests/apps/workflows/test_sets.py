@@ -34,20 +34,32 @@ def test_unknown_data_of_the_classes_of_the_network(classifier: Classifier, tmp_
     """Their right predictions would count as wrong."""
     for name in (
         "known/cat/a",
-        "shifted/cat/a",
-        "shifted/dog/b",
-        "others/cat/a",
-        "others/z/b",
+        "known/dog/a",
+        "more/cat/a",
+        "more/Dog/b",
+        "more/z/c",
         "numbers/3/a",
         "flat/a",
+        "new/cat/a",
     ):
         save(tmp_path / f"{name}.png")
-    known, shifted, *rest = (str(tmp_path / name) for name in ("known", "shifted", "others", "numbers", "flat"))
-    named = replace(classifier, classes=("cat", "dog", *"23456789"))
+    known, more, *rest = (str(tmp_path / name) for name in ("known", "more", "numbers", "flat"))
+    names = ("cat", "dog", *"23456789")
+    for name in names:
+        save(tmp_path / f"all/{name}/a.png")
+    named = replace(classifier, classes=names)
     # Folders may have numbers for other classes.
-    assert len(open_sets(named, known, rest)) == 4
-    with pytest.warns(GradmeterWarning, match=r"shifted is given as unknown data, .* the network's \(cat, dog\)"):
-        open_sets(named, known, [shifted])
+    assert len(open_sets(named, known, rest)) == 3
+    message = r"more is given as unknown data, but has classes of the network \(Dog, cat\); all predictions"
+    with pytest.warns(GradmeterWarning, match=message):
+        open_sets(named, known, [more])
+    # A network without names has those of the known data.
+    with pytest.warns(GradmeterWarning, match=message):
+        open_sets(replace(classifier, classes=None), str(tmp_path / "all"), [more])
+    readings = tmp_path / "readings.parquet"
+    measure(named, open_source(known, classifier.image), readings)
+    with pytest.warns(GradmeterWarning, match=r"readings is given as unknown data, .* \(cat, dog\)"):
+        open_sets(named, str(tmp_path / "new"), [str(readings)])
 
 
 def test_every_set_has_a_file_of_its_own(classifier: Classifier, place: Path, tmp_path: Path) -> None:

@@ -49,6 +49,13 @@ def test_json_with_an_unknown_option() -> None:
         Recipe.from_json(values)
 
 
+def test_json_with_options_that_are_refused_now() -> None:
+    """`judge` and `serve` take no --mean."""
+    values = Recipe("timm:x").to_json() | {"options": {"mean": [1.2], "std": [1]}}
+    with pytest.raises(DataError, match=r"the TrustModel was fitted with mean 1\.2; .*fit it again"):
+        Recipe.from_json(values)
+
+
 def test_json_with_damaged_arrays() -> None:
     with pytest.raises(DataError, match="arrays is damaged"):
         Recipe.from_json(Recipe("timm:x").to_json() | {"arrays": [{"name": "ids"}]})

@@ -15,7 +15,15 @@ from gradmeter.apps.workflows.label_notes import note_on_rate, notes_on
 from gradmeter.apps.workflows.label_reading import ReadLabels, read_samples
 from gradmeter.apps.workflows.label_review import require_unchanged
 from gradmeter.errors import InputError, OutputError
-from gradmeter.files import atomic_write, is_incidental, remove_earlier, require_short_name, sweep, sweep_beside
+from gradmeter.files import (
+    atomic_write,
+    is_incidental,
+    remove_earlier,
+    require_path,
+    require_short_name,
+    sweep,
+    sweep_beside,
+)
 from gradmeter.names import class_name, encode_name
 from gradmeter.runs.measuring import Skipped, Work
 from gradmeter.sources.models import Classifier
@@ -177,6 +185,7 @@ def require_ours(out: Path) -> None:
     Raises:
         OutputError: if they are not.
     """
+    require_path(out)
     name = encode_name(str(out))
     if out.suffix.lower() != ".parquet":
         raise OutputError(f"--out {name}; expected the name of a table that ends in .parquet, as in labels.parquet")

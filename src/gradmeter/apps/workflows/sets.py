@@ -183,7 +183,10 @@ def open_sets(
                 raise InputError(
                     f"--one-per with {measured.name}, which holds readings; expected the samples themselves"
                 )
-            sets.append(_read_measured(classifier, measured, name, labelled=not sets))
+            read = _read_measured(classifier, measured, name, labelled=not sets)
+            if sets:
+                _warn_of_known_classes(classifier.classes or sets[0].classes, name, read.classes)
+            sets.append(read)
             continue
         source = open_source(data, classifier.image, arrays=classifier.arrays, seed=seed)
         if one_per is not None and scheme_of(data) is None:
@@ -196,7 +199,7 @@ def open_sets(
                 raise DataError(
                     f"{name} is given as known data and as unknown data; unknown data must be of none of the classes"
                 )
-            _warn_of_known_classes(classifier, name, source)
+            _warn_of_known_classes(classifier.classes or sets[0].classes, name, source.classes)
             source = Unlabelled(source)
         elif not source.labelled:
             raise no_labels(name)
@@ -340,13 +343,15 @@ def _read_measured(classifier: Classifier, measured: MeasuredSet, name: str, *, 
     return ReadSet(name, measured, source, skipped)
 
 
-def _warn_of_known_classes(classifier: Classifier, name: str, source: Source) -> None:
-    """Warn if unknown data have the network's classes; numbers may be names of any classes."""
-    names = source.classes
-    if names and {*names} <= {*(classifier.classes or ())} and not all(name.isdecimal() for name in names):
+def _warn_of_known_classes(known: Sequence[str] | None, name: str, classes: Sequence[str] | None) -> None:
+    """Warn if unknown data have classes of the network; numbers may be names of any classes."""
+    of_network = {known_name.casefold() for known_name in known or ()}
+    shared = [given for given in classes or () if given.casefold() in of_network and not given.isdecimal()]
+    if shared:
         warn(
-            f"{name} is given as unknown data, but its classes are the network's ({listed(names, _NAMED)}); all of its "
-            "predictions count as wrong: give inputs of none of these classes, and new ones of them as known data"
+            f"{name} is given as unknown data, but has classes of the network ({listed(shared, _NAMED)}); all "
+            "predictions for its inputs count as wrong: give inputs of none of the classes, and new ones of them as "
+            "known data"
         )
 
 

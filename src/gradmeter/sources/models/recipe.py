@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gradmeter.errors import DataError, one_line
+from gradmeter.errors import DataError, InputError, one_line
 from gradmeter.names import decode_name, encode_name
 from gradmeter.sources.models.classifier import Classifier
 from gradmeter.sources.models.kinds import runs_code
@@ -90,4 +90,8 @@ class Recipe:
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"the saved options of the model are damaged ({one_line(error)}); fit the TrustModel again"
+            ) from error
+        except InputError as error:  # an earlier version took them
+            raise DataError(
+                f"the TrustModel was fitted with {error}; fit it again, or judge with the earlier version of gradmeter"
             ) from error
