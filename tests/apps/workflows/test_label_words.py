@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gradmeter.apps.workflows.label_words import answer, labels, share
+from gradmeter.apps.workflows.label_words import answer, estimate, labels, share
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.reads import ReadsChoice
 
@@ -44,13 +44,20 @@ def checked(rate: Interval, skipped: int, **reasons: int) -> Any:
 
 def test_the_answer_agrees_in_number() -> None:
     lines = answer(checked(Interval(2e-6, 0.0, 0.1157), 1, ambiguous=1))
-    assert lines[0] == "Less than 1 % of 30 labels are wrong, 95 % interval 0 to 12 %: 0 labels (0 to 3)."
+    assert lines[0] == ("Between 0 and 12 % of 30 labels are wrong (95 % interval): 0 to 3. The likeliest number is 0.")
     assert lines[1] == "Worth a look: 1 label (ambiguous: 1)."
     assert lines[3] == "Skipped 1 sample that cannot be read or has no label."
     assert answer(checked(Interval(1 / 30, 0.0, 0.1), 0, ambiguous=0))[:2] == [
         "About 3 % of 30 labels are wrong, 95 % interval 0 to 10 %: 1 label (0 to 3).",
         "No label is worth a look.",
     ]
+
+
+def test_no_wrong_label_is_only_the_likeliest_number() -> None:
+    assert estimate(Interval(0.0, 0.0, 0.064), 2194) == "0.00 to 6.40"
+    assert estimate(Interval(0.01, 0.0, 0.064), 2194) == "1.00"
+    assert estimate(Interval(0.0, 0.0, 0.001), 30) == "0"
+    assert answer(checked(Interval(0.0, 0.0, 0.001), 0))[0].startswith("About 0 % of 30 labels are wrong, 95 %")
 
 
 def test_why_gradients_do_not_count() -> None:

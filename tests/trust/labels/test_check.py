@@ -43,6 +43,16 @@ def test_clean_labels_stay_unsuspected() -> None:
     assert (verdicts.p_label > 0.5).mean() > 0.995
 
 
+def test_a_weak_network_does_not_make_all_labels_certain() -> None:
+    """It contradicts a fifth of the right labels. Its likeliest share of wrong ones is 0, which more are nearly as."""
+    for wrong in (0, 20):
+        inputs, _ = clusters(2000, wrong, spread=2.5)
+        verdicts = LabelCheck().fit_predict(inputs)
+        assert verdicts.rate.low == 0
+        assert 0.001 < (1 - verdicts.p_label).mean() < verdicts.rate.high
+        assert 0 < (verdicts.reason != "").sum() < 60
+
+
 def test_the_same_seed_gives_the_same_verdicts() -> None:
     inputs, _ = clusters(200, 10)
     first, second = (LabelCheck(seed=3).fit_predict(inputs) for _ in range(2))

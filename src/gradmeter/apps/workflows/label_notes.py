@@ -10,6 +10,7 @@ from gradmeter.report.probabilities import percent
 from gradmeter.trust.doubts import FEW, LEARNED, contradicted
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.labels import LabelReadings
+from gradmeter.trust.labels.conflicts import Conflicts
 
 # Classes named in a note.
 _NAMED = 5
@@ -41,7 +42,7 @@ def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, learned: b
     if len(single := np.flatnonzero(counts == 1)):
         each = "the label" if len(single) == 1 else "each of the labels"
         notes.append(f"only one sample has {each} {named(single)}; no neighbour can confirm it")
-    if conflicts := _conflicts(inputs):
+    if conflicts := len(Conflicts.of(inputs).inputs):
         twice = "1 input occurs" if conflicts == 1 else f"{conflicts:,} inputs occur"
         least = "at least one of them" if conflicts == 1 else "at least one of each"
         notes.append(f"{twice} more than once with different labels; {least} is wrong")
@@ -72,11 +73,3 @@ def note_on_rate(rate: Interval) -> tuple[str, ...]:
         "the share of wrong labels cannot be told from these labels and this network: check more labels, or use a "
         "network that agrees with more of them",
     )
-
-
-def _conflicts(inputs: LabelReadings) -> int:
-    """Return the number of distinct inputs that occur with different labels."""
-    if inputs.contents is None:
-        return 0
-    pairs = np.unique(np.stack([inputs.contents, np.asarray(inputs.labels).astype(np.uint64)], axis=1), axis=0)
-    return int((np.unique(pairs[:, 0], return_counts=True)[1] > 1).sum())

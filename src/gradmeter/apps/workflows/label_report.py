@@ -10,7 +10,7 @@ import numpy as np
 
 from gradmeter.apps.workflows.label_cards import VISIBLE, cards_of
 from gradmeter.apps.workflows.label_lists import has_fiftyone
-from gradmeter.apps.workflows.label_words import answer, share
+from gradmeter.apps.workflows.label_words import answer, estimate
 from gradmeter.apps.workflows.labels import REPORT, CheckedLabels
 from gradmeter.files import write_text
 from gradmeter.names import encode_name, printable
@@ -48,7 +48,7 @@ def write_report(checked: CheckedLabels, command: str) -> Path:
         version=__version__,
         checked=checked,
         count=count,
-        rate=share(checked.rate.value, count),
+        rate=estimate(checked.rate, count),
         answer=answer(checked),
         notes=[printable(note) for note in checked.notes],
         cards=cards,

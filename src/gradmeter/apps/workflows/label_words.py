@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 
 from gradmeter.apps.workflows.labels import CheckedLabels
+from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.reads import FORWARD
 
 
 def answer(checked: CheckedLabels) -> list[str]:
     """Return the result in sentences."""
-    rate, count = checked.rate, len(checked.verdicts)
-    value, low, high = (share(part, count) for part in (rate.value, rate.low, rate.high))
-    wrong, least, most = (round(part * count) for part in (rate.value, rate.low, rate.high))
-    about = value.capitalize() if value.startswith("less") else f"About {value}"
+    count = len(checked.verdicts)
     doubtful = sum(checked.reasons.values())
     reasons = ", ".join(f"{reason}: {number:,}" for reason, number in checked.reasons.items())
     judges = (
@@ -22,8 +20,7 @@ def answer(checked: CheckedLabels) -> list[str]:
         else "Judged by the network as it is, which must not have been trained on these labels (else give --learned)."
     )
     lines = [
-        f"{about} % of {labels(count)} are wrong, 95 % interval {low} to {high} %: {labels(wrong)} ({least:,} to "
-        f"{most:,}).",
+        wrong_labels(checked.rate, count),
         f"Worth a look: {labels(doubtful)} ({reasons})." if doubtful else "No label is worth a look.",
         judges,
     ]
@@ -35,6 +32,35 @@ def answer(checked: CheckedLabels) -> list[str]:
         cannot = "that cannot be read or has no label" if skipped == 1 else "that cannot be read or have no label"
         lines.append(f"Skipped {skipped:,} sample{'s' * (skipped > 1)} {cannot}.")
     return lines
+
+
+def wrong_labels(rate: Interval, count: int) -> str:
+    """Say in a sentence how many labels are wrong."""
+    parts = rate.value, rate.low, rate.high
+    value, low, high = (share(part, count) for part in parts)
+    wrong, least, most = (round(part * count) for part in parts)
+    if is_open(rate, count):
+        return (
+            f"Between {low} and {high} % of {labels(count)} are wrong (95 % interval): {least:,} to {most:,}. The "
+            "likeliest number is 0."
+        )
+    about = value.capitalize() if value.startswith("less") else f"About {value}"
+    return (
+        f"{about} % of {labels(count)} are wrong, 95 % interval {low} to {high} %: {labels(wrong)} ({least:,} to "
+        f"{most:,})."
+    )
+
+
+def estimate(rate: Interval, count: int) -> str:
+    """The share of wrong labels in percent, as an interval if no wrong label is likeliest but some may be."""
+    if is_open(rate, count):
+        return f"{share(rate.low, count)} to {share(rate.high, count)}"
+    return share(rate.value, count)
+
+
+def is_open(rate: Interval, count: int) -> bool:
+    """Whether the likeliest number of wrong labels is 0, but the interval holds others."""
+    return round(rate.value * count) == 0 < round(rate.high * count)
 
 
 def share(value: float, count: int) -> str:

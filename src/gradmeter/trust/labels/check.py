@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from gradmeter.errors import InputError
 from gradmeter.reading.readings import Readings
 from gradmeter.trust.evaluation.resampling import Interval
+from gradmeter.trust.labels.conflicts import Conflicts
 from gradmeter.trust.labels.folds import folds_of
 from gradmeter.trust.labels.gradient_evidence import with_gradients
 from gradmeter.trust.labels.inputs import LabelReadings, Labels, Values
@@ -118,7 +119,8 @@ class LabelCheck:
     def _verdicts(
         self, judge: Judge, log_odds: Values, choice: ReadsChoice | None, given: Readings | None
     ) -> LabelVerdicts:
-        scores = judge.scores
+        scores, conflicts = judge.scores, Conflicts.of(judge.scores.inputs)
+        log_odds = conflicts.judged(log_odds)
         p_label = expit(-log_odds)
         rank = np.empty(len(p_label), np.int64)
         rank[np.argsort(-log_odds, kind="stable")] = np.arange(1, len(p_label) + 1)
@@ -129,7 +131,7 @@ class LabelCheck:
             reasons_of(scores, p_label),
             rank,
             layer_objections(given, p_label),
-            judge.rate,
+            conflicts.raised(judge.rate),
             scores.neighbours.rows,
             choice,
         )

@@ -58,6 +58,10 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
     for ambiguous ones: their estimate is too low. Confident learning counts all labels that the heads contradict, also
     where the heads are wrong: of few wrong labels, its estimate is too high. If it is larger, the mean of both counts.
 
+    The likeliest share may be 0 although many more wrong labels are nearly as likely, where a weak network contradicts
+    right labels, too. So labels are judged with the share that is likeliest if one more label was seen to be wrong: of
+    a likelihood that falls with the share, this is the mean.
+
     Args:
         scores: the inputs, whose labels all count as right ones.
         seed: of the draw of labels that the model is fitted to, if there are many.
@@ -79,7 +83,8 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
     scores = scores.trusting(expit(-_log_odds(model, alone, scores, inputs.labels)))
     experts = (network_expert, centre_expert, *((vote_expert,) if learned else ()))
     evidence = [expert(scores, rows) for expert in experts]
-    _, model = fit_noise(evidence, inputs.labels[rows], classes, copies=copies, like=model)
+    like = problem.with_one_error().fitted(problem.parameters(model))
+    _, model = fit_noise(evidence, inputs.labels[rows], classes, copies=copies, like=like)
     return Judge(scores, experts, model, rate)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit, logit, logsumexp, softmax
+from scipy.special import expit, log_expit, logit, logsumexp, softmax
 
 from gradmeter.stages import stage
 from gradmeter.trust.labels.inputs import Labels, Values
@@ -187,6 +187,7 @@ class NoiseProblem:
         fixed_weights: [K] weights with which the inputs tell the shares of classes; by default equal ones.
         curves: number of the last experts that only bend the calibration of the first, see `with_curves`.
         copies: how many labels count as one in the likelihood: those of copies of an input add no evidence.
+        one_error: whether one label more is taken to be wrong.
     """
 
     RATE, CONFUSED, RARE, FOREIGN = -4, -3, -2, -1
@@ -201,9 +202,11 @@ class NoiseProblem:
         *,
         curves: int = 0,
         copies: float = 1.0,
+        one_error: bool = False,
     ) -> None:
         self._experts, self._labels, self._classes = experts, labels, classes
         self._fixed_weights, self._curves, self._copies = fixed_weights, curves, copies
+        self._one_error = one_error
         self._groups = classes.groups
         self._to_given = np.ascontiguousarray(classes.confusion[:, labels].T)
         self._at = np.arange(len(labels))
@@ -227,6 +230,12 @@ class NoiseProblem:
         curved = (*self._experts, -np.log1p(margins), -(margins**2) / _LARGE_MARGIN)
         fixed = np.concatenate([weights, [0.0, 0.0]])
         return NoiseProblem(curved, self._labels, self._classes, fixed, curves=2, copies=self._copies)
+
+    def with_one_error(self) -> NoiseProblem:
+        """Return the problem in which one label more is wrong."""
+        return NoiseProblem(
+            self._experts, self._labels, self._classes, self._fixed_weights, copies=self._copies, one_error=True
+        )
 
     def start(self, rate: float) -> Values:
         """Return parameters to start from."""
@@ -316,6 +325,9 @@ class NoiseProblem:
         """Return the negative logarithm of the priors, and its gradient."""
         slopes = np.zeros(len(parameters))
         penalty = 0.0
+        if self._one_error:
+            penalty -= float(log_expit(parameters[self.RATE]))
+            slopes[self.RATE] = -expit(-parameters[self.RATE])
         for place in (self.CONFUSED, self.RARE, self.FOREIGN):
             deviation = max(float(parameters[place]), 0.0) if place == self.FOREIGN else float(parameters[place])
             penalty += 0.5 * (deviation / _SHARES) ** 2

@@ -1,0 +1,68 @@
+"""Inputs that occur with different labels: at most one label of an input is right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import logsumexp
+
+from gradmeter.trust.evaluation.resampling import Interval
+from gradmeter.trust.labels.inputs import LabelReadings, Labels, Values
+
+
+@dataclass(frozen=True, eq=False)
+class Conflicts:
+    """The inputs that occur with different labels.
+
+    Attributes:
+        pair: [N] the row of `of_pair` for each label; equal for the same label of the same input.
+        of_pair: [P] the number of the input of each pair of an input and a label, in ascending order.
+        inputs: numbers of the inputs with several labels.
+        least_wrong: the least number of labels that are wrong, if each input has one right label.
+    """
+
+    pair: Labels
+    of_pair: Labels
+    inputs: Labels
+    least_wrong: int
+
+    @classmethod
+    def of(cls, labelled: LabelReadings) -> Conflicts:
+        """Find the inputs with several labels; none if equal inputs are unknown."""
+        labels = np.asarray(labelled.labels).astype(np.int64)
+        _, group = np.unique(
+            np.arange(len(labels)) if labelled.contents is None else labelled.contents, return_inverse=True
+        )
+        pairs, pair, counts = np.unique(
+            np.stack([group, labels], axis=1), axis=0, return_inverse=True, return_counts=True
+        )
+        of_pair = pairs[:, 0]
+        most = np.zeros(of_pair[-1] + 1, np.int64)
+        np.maximum.at(most, of_pair, counts)
+        inputs = np.flatnonzero(np.bincount(of_pair) > 1)
+        return cls(pair.ravel(), of_pair, inputs, int(len(labels) - most.sum()))
+
+    def judged(self, log_odds: Values) -> Values:
+        """Return log odds [N] that labels are wrong, given that at most one label of an input is right.
+
+        Each of the verdicts on the labels of an input, r : 1 that it is right, counts: one of them is right with the
+        odds r : 1 + the sum of the others.
+        """
+        if not len(self.inputs):
+            return log_odds
+        right = np.full(len(self.of_pair), -np.inf)
+        np.maximum.at(right, self.pair, -log_odds)
+        others = np.full(len(self.of_pair), -np.inf)
+        starts, ends = (np.searchsorted(self.of_pair, self.inputs, side) for side in ("left", "right"))
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            odds = right[start:end]
+            without = np.where(np.eye(len(odds), dtype=np.bool_), -np.inf, odds)
+            others[start:end] = logsumexp(without, axis=1)
+        judged: Values = log_odds + np.logaddexp(0, others)[self.pair]
+        return judged
+
+    def raised(self, rate: Interval) -> Interval:
+        """Return an estimate of the share of wrong labels that is not below the least possible one."""
+        least = self.least_wrong / len(self.pair)
+        return Interval(max(rate.value, least), max(rate.low, least), max(rate.high, least))
