@@ -37,16 +37,21 @@ def interrupts_held_back() -> Iterator[None]:
 
 
 @contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C while the block cleans up, also after a first Ctrl-C. Has an effect only in the main thread."""
+def interrupts_ignored(*others: signal.Signals) -> Iterator[None]:
+    """Ignore Ctrl-C while the block cleans up, also after a first Ctrl-C. Has an effect only in the main thread.
+
+    Args:
+        others: other signals to ignore.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, *others)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

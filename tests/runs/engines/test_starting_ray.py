@@ -82,6 +82,28 @@ def test_ctrl_c_does_not_interrupt_the_start_of_ray(monkeypatch: pytest.MonkeyPa
     assert started
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_does_not_interrupt_the_end_of_ray(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its processes would stay for a minute, and it would print a traceback as this process ends."""
+    stopped = []
+
+    def stop() -> None:
+        os.kill(os.getpid(), number)
+        stopped.append(True)
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: None)
+    monkeypatch.setattr(ray, "shutdown", stop)
+    before = signal.getsignal(number)
+    with pytest.raises((KeyboardInterrupt, SystemExit)), cluster():
+        os.kill(os.getpid(), number)
+    assert stopped
+    assert signal.getsignal(number) is before
+
+
 def test_sighup_stops_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a handler the process ends at once, and agents of Ray stay for a while."""
 
