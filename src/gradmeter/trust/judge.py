@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
-from threadpoolctl import threadpool_limits
 
 from gradmeter.errors import InputError
 from gradmeter.reading.readings import Readings
@@ -30,6 +29,7 @@ from gradmeter.trust.meta_classifier import (
     TrainingData,
 )
 from gradmeter.trust.neural import neural_network
+from gradmeter.trust.one_thread import one_thread
 from gradmeter.trust.reasons import DOUBTFUL, unfamiliar_in
 from gradmeter.trust.regressions import REGRESSIONS, ridge_cv
 from gradmeter.trust.two_heads import TwoHeads
@@ -109,7 +109,7 @@ class Judge:
         readings = Readings.concatenate([part.with_scores(scores) for part in parts])
         kinds = [np.full(len(part), UNKNOWN + kind) for kind, part in enumerate((*unknowns, *used))]
         # The matrices are small: threads would cost more time than they save, and much more on a busy machine.
-        with threadpool_limits(1), stage("fitting the meta classifier", meta_classifier.steps) as advance:
+        with one_thread(), stage("fitting the meta classifier", meta_classifier.steps) as advance:
             features = meta_classifier.features(readings)
             data = TrainingData(
                 features.block(readings),

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from gradmeter.errors import GradmeterError, one_line
@@ -29,6 +28,7 @@ from gradmeter.trust.features import GRADIENTS as GRADIENT_FEATURES
 from gradmeter.trust.features import FeatureBlock
 from gradmeter.trust.log_features import LogFeatures
 from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN
+from gradmeter.trust.one_thread import one_thread
 from gradmeter.trust.synthetic import synthetic_unknowns
 from gradmeter.trust.two_heads import LEAST_KNOWN, TwoHeads
 
@@ -251,7 +251,7 @@ def _held_out(block: FeatureBlock, target: NDArray[np.int64]) -> NDArray[np.floa
     """Return P(correct) [n]: that of each half by a judge that was fitted to the other half."""
     p_correct = np.empty(len(target))
     halves = StratifiedKFold(2, shuffle=True, random_state=0)
-    with threadpool_limits(1):
+    with one_thread():
         for train, test in halves.split(target, target):
             heads = TwoHeads().fit(block.rows(train), target[train])
             p_correct[test] = heads.judge(block.rows(test)).p_correct

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
-from threadpoolctl import threadpool_limits
 
 from gradmeter.errors import InputError
 from gradmeter.reading.readings import Readings
@@ -20,6 +19,7 @@ from gradmeter.trust.labels.judge import Judge, judge_labels
 from gradmeter.trust.labels.pilot import choose_label_reads
 from gradmeter.trust.labels.reasons import layer_objections, reasons_of, suggestions_of
 from gradmeter.trust.labels.scores import LabelScores
+from gradmeter.trust.one_thread import one_thread
 from gradmeter.trust.reads import AUTO, FORWARD, GRADIENTS, READS, ReadsChoice
 
 
@@ -104,7 +104,7 @@ class LabelCheck:
                 f"all {len(inputs):,} labels are class {inputs.labels[0]}; expected labels of at least two classes"
             )
         choice = None
-        with threadpool_limits(1):
+        with one_thread():
             if self.reads == AUTO and inputs.given is None:
                 choice = choose_label_reads(inputs, self.folds, self.seed)
             if self.reads != FORWARD and inputs.at is not None and (choice is None or choice.reads == GRADIENTS):

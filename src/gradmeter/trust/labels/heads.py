@@ -10,11 +10,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from gradmeter.errors import InputError
 from gradmeter.stages import stage
 from gradmeter.trust.labels.inputs import Labels
+from gradmeter.trust.one_thread import one_thread
 
 # Each head is fitted to at most this many inputs.
 _MOST_ROWS = 20_000
@@ -46,7 +46,7 @@ def out_of_fold(
     p = np.empty((len(labels), classes), np.float32)
     strength: float | None = None
     numbers = np.unique(fold)
-    with stage("fitting heads to the embedding", len(numbers)) as advance, threadpool_limits(1):
+    with stage("fitting heads to the embedding", len(numbers)) as advance, one_thread():
         for number in numbers:
             train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
             if len(np.unique(labels[train])) < 2:
