@@ -47,6 +47,10 @@ def test_only_classes_that_clearly_exceed_the_risk_are_named() -> None:
         "More than 5 % are wrong among the accepted predictions of cat (21.9 %, 7 of 32): the guarantee is for all "
         "classes together."
     )
+    # Ten errors of a hundred are unlikely enough (2.8 %), nine are not (6.3 %). An empty class does not count.
+    assert above_risk([errors("nine", 100, 9), errors("none", 0, 0)], 0.05) == []
+    (sentence,) = above_risk([errors("\x1bten", 100, 10), errors("none", 0, 0)], 0.05)
+    assert r"\x1bten (10.0 %" in sentence
     # Each of 1,000 classes is as likely to exceed the risk by chance; the worst one does.
     by_chance = np.random.default_rng(0).binomial(50, 0.05, 1000)
     assert above_risk([errors("a", 50, wrong) for wrong in by_chance.tolist()], 0.05) == []
@@ -55,7 +59,7 @@ def test_only_classes_that_clearly_exceed_the_risk_are_named() -> None:
 def test_a_table_of_many_classes_shows_the_first() -> None:
     grid = class_grid([errors(f"class {number}", 100, 5) for number in range(30)])
     assert len(grid.blocks[0].rows) == 20
-    assert "20 of 30 classes" in grid.notes[0]
+    assert "20 of 30 predicted classes" in grid.notes[0]
     assert [cell.text for cell in grid.blocks[0].rows[0][1]] == ["201", "75.0", "49.8", "100", "5.0"]
     none = class_grid([errors("cat", 0, 0)]).blocks[0].rows[0][1]
     assert [cell.text for cell in none][-2:] == ["0", "\N{EN DASH}"]

@@ -75,6 +75,21 @@ def test_every_column_is_right_predictions_against_its_own(evaluation: Evaluatio
             assert evaluation.comparison.estimates["auroc", column, method].value == pytest.approx(expected, abs=1e-12)
 
 
+def test_copies_count_once_in_the_errors_of_classes(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
+    shutil.copytree("test", tmp_path / "copied")
+    for path in sorted((tmp_path / "copied").glob("*/*.png"))[:40]:
+        for number in range(3):
+            shutil.copy(path, path.with_name(f"{path.stem}-{number}.png"))
+    counted = []
+    for known in ("test", str(tmp_path / "copied")):
+        out = tmp_path / f"out{len(counted)}"
+        counted.append(evaluate(fitted.trust, recipe(Path.cwd()).open(), known, [], out, repetitions=50).class_errors)
+    assert [(given.name, given.predictions, given.errors) for given in counted[0]] == [
+        (given.name, given.predictions, given.errors) for given in counted[1]
+    ]
+    assert sum(given.predictions for given in counted[0]) == 897
+
+
 def test_noise_is_not_the_noise_that_fit_saw(evaluation: Evaluation, fitted: Fitted, at_place: Path) -> None:
     assert evaluation.seen == {}
     noise_of_fit = fitted.sets[1].readings().logits

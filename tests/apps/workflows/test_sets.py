@@ -50,7 +50,7 @@ def test_unknown_data_of_the_classes_of_the_network(classifier: Classifier, tmp_
     named = replace(classifier, classes=names)
     # Folders may have numbers for other classes.
     assert len(open_sets(named, known, rest)) == 3
-    message = r"more is given as unknown data, but has classes of the network \(Dog, cat\); all predictions"
+    message = r"more is given as unknown data, but has class names of the network \(cat\); all predictions"
     with pytest.warns(GradmeterWarning, match=message):
         open_sets(named, known, [more])
     # A network without names has those of the known data.
@@ -60,6 +60,25 @@ def test_unknown_data_of_the_classes_of_the_network(classifier: Classifier, tmp_
     measure(named, open_source(known, classifier.image), readings)
     with pytest.warns(GradmeterWarning, match=r"readings is given as unknown data, .* \(cat, dog\)"):
         open_sets(named, str(tmp_path / "new"), [str(readings)])
+    # An archive may name classes of which it has no sample, such as those that were left out of the network.
+    for given, count in ((names, 0), ((*names, "ship"), 1)):
+        np.savez(tmp_path / f"{count}.npz", images=np.zeros((2, 8, 8), np.uint8), labels=[0, 1], class_names=given)
+    assert len(open_sets(named, known, [str(tmp_path / "1.npz")])) == 2
+    with pytest.warns(GradmeterWarning, match=r"0 is given as unknown data, .* \(cat, dog, 2"):
+        open_sets(named, known, [str(tmp_path / "0.npz")])
+
+
+def test_unknown_data_without_the_column_of_patients(classifier: Classifier, tmp_path: Path) -> None:
+    """What is a column of the known data is no pattern for names of files."""
+    images = {"images": np.zeros((4, 8, 8), np.uint8), "labels": np.arange(4) % 2, "class_names": ["0", "1"]}
+    np.savez(tmp_path / "known.npz", patient=[*"aabb"], **images)
+    for number in range(3):
+        save(tmp_path / f"others/patient{number}.png", shade=number)
+    opened = open_sets(classifier, str(tmp_path / "known.npz"), [str(tmp_path / "others")], one_per="patient")
+    sources = [data.source for data in opened]
+    assert [len(source) for source in sources if source is not None] == [2, 3]
+    assert sources[1] is not None
+    assert sources[1].note == "all of its 3 samples are used, because none has a value of patient"
 
 
 def test_every_set_has_a_file_of_its_own(classifier: Classifier, place: Path, tmp_path: Path) -> None:

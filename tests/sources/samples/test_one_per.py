@@ -35,7 +35,7 @@ def ids(source: OnePer) -> list[str]:
 
 
 def test_one_sample_of_each_patient_and_all_of_none(tmp_path: Path) -> None:
-    source = OnePer(folder(tmp_path), PATIENT)
+    source = OnePer(folder(tmp_path), PATIENT, is_column=False)
     assert len(source) == 4
     matches = [re.search(PATIENT, sample) for sample in ids(source)]
     assert sorted("" if match is None else match[1] for match in matches) == ["", "0", "1", "2"]
@@ -49,21 +49,21 @@ def test_one_sample_of_each_patient_and_all_of_none(tmp_path: Path) -> None:
 
 def test_the_first_parentheses_name_the_patient(tmp_path: Path) -> None:
     samples = folder(tmp_path)
-    assert len(OnePer(samples, r"p\d_\d")) == 13  # each image for itself
-    assert len(OnePer(samples, r"(?:dog|cat)/p")) == 3
-    assert len(OnePer(samples, r"p(\d)?")) == 4
+    assert len(OnePer(samples, r"p\d_\d", is_column=False)) == 13  # each image for itself
+    assert len(OnePer(samples, r"(?:dog|cat)/p", is_column=False)) == 3
+    assert len(OnePer(samples, r"p(\d)?", is_column=False)) == 4
     # Parentheses that take no part in a match name none.
-    assert len(OnePer(samples, r"(q)|\.png")) == 13
+    assert len(OnePer(samples, r"(q)|\.png", is_column=False)) == 13
 
 
 def test_a_pattern_that_is_no_utf8(tmp_path: Path) -> None:
     """A terminal may use another encoding."""
-    assert len(OnePer(folder(tmp_path), "p(\\d)|\udce9").fingerprint()) == 64
+    assert len(OnePer(folder(tmp_path), "p(\\d)|\udce9", is_column=False).fingerprint()) == 64
 
 
 def test_the_draw_stays_the_same_when_patients_are_added(tmp_path: Path) -> None:
-    before = OnePer(folder(tmp_path), PATIENT)
-    after = OnePer(folder(tmp_path, patients=30), PATIENT)
+    before = OnePer(folder(tmp_path), PATIENT, is_column=False)
+    after = OnePer(folder(tmp_path, patients=30), PATIENT, is_column=False)
     assert {*ids(before)} <= {*ids(after)}
     # Not always the first one.
     assert len({sample.removesuffix(".png")[-1] for sample in ids(after)}) > 2
@@ -71,25 +71,28 @@ def test_the_draw_stays_the_same_when_patients_are_added(tmp_path: Path) -> None
 
 def test_readings_of_other_samples_are_others(tmp_path: Path) -> None:
     samples = folder(tmp_path)
-    prints = {source.fingerprint() for source in (samples, OnePer(samples, PATIENT), OnePer(samples, "p"))}
+    prints = {
+        source.fingerprint()
+        for source in (samples, OnePer(samples, PATIENT, is_column=False), OnePer(samples, "p", is_column=False))
+    }
     assert len(prints) == 3
 
 
 def test_a_pattern_that_matches_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--one-per patient matches no id of .*, such as cat/p0_1\.png; expected"):
-        OnePer(folder(tmp_path), "patient").require_groups()
+        OnePer(folder(tmp_path), "patient", is_column=False).require_groups()
     for pattern in ("", "x*"):  # they match everywhere, but nothing
         with pytest.raises(InputError, match="matches no id"):
-            OnePer(folder(tmp_path), pattern).require_groups()
+            OnePer(folder(tmp_path), pattern, is_column=False).require_groups()
     for pattern in ("(p", "p{99999999999}", "[[a]b", "(" * 5000 + ")" * 5000):
         with pytest.raises(InputError, match=rf"--one-per {re.escape(pattern)}: .*; expected a regular expression"):
-            OnePer(folder(tmp_path), pattern)
+            OnePer(folder(tmp_path), pattern, is_column=False)
 
 
 def one_of_each(source: Source, column: str) -> dict[str, int]:
     """The number of samples that are used of each patient."""
     names = dict(zip((source.id(index) for index in range(len(source))), source.column(column), strict=True))
-    return Counter(str(names[sample]) for sample in ids(OnePer(source, column)))
+    return Counter(str(names[sample]) for sample in ids(OnePer(source, column, is_column=True)))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +117,7 @@ def test_a_column_of_parquet_files_names_the_patient(tmp_path: Path, patients: l
     counts = one_of_each(source, "patient")
     assert sorted(counts.values()) == [1, 1, 4]
     assert counts["None"] == 4
-    note = OnePer(source, "patient").note
+    note = OnePer(source, "patient", is_column=True).note
     assert "6 of its 12 samples are used: one for each of 2 values of patient, and 4 without a value" in note
 
 
@@ -124,14 +127,14 @@ def test_a_column_that_is_none(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [image] * 2, "box": [[1, 2], [3, 4]], "raw": [b"\xff", b"a"]}), path)
     source = ParquetTable(Location(path))
     with pytest.raises(DataError, match=r"scans\.parquet: column 'raw' cannot be read"):
-        OnePer(source, "raw")
+        OnePer(source, "raw", is_column=True)
     assert source.columns == ("raw",)
     with pytest.raises(InputError, match=r"matches no id of .*, such as scans\.parquet:0; expected one of its columns"):
-        OnePer(source, "patient").require_groups()
-    assert len(OnePer(source, "scans")) == 1  # in the name of the file
+        OnePer(source, "patient", is_column=False).require_groups()
+    assert len(OnePer(source, "scans", is_column=False)) == 1  # in the name of the file
     pq.write_table(pa.table({"image": [image], "patient": ["a"]}), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match=r"scans\.parquet: column 'patient' cannot be read"):
-        OnePer(ParquetTable(Location(tmp_path)), "patient")
+    with pytest.raises(DataError, match=r"scans\.parquet has no column 'patient'; expected the same columns"):
+        OnePer(ParquetTable(Location(tmp_path)), "patient", is_column=True)
 
 
 @pytest.mark.parametrize("content", ["images", "inputs"])
@@ -146,12 +149,47 @@ def test_an_array_of_an_archive_names_the_patient(tmp_path: Path, content: str) 
     for column in ("patient", "scanner", "day"):
         assert sorted(one_of_each(source, column).values()) == [1, 2]
     with pytest.raises(DataError, match=r"boxes has dtype float64 and shape \(6, 4\); expected .* each of the 6"):
-        OnePer(source, "boxes")
+        OnePer(source, "boxes", is_column=True)
 
 
 def test_another_draw_is_another_set(tmp_path: Path) -> None:
     prints = set()
     for patients in ("aaa", "abb"):
         np.savez(tmp_path / "s.npz", inputs=np.ones((3, 2)), patient=np.array([*patients]))
-        prints.add(OnePer(open_archive(Location(tmp_path / "s.npz")), "patient").fingerprint())
+        prints.add(OnePer(open_archive(Location(tmp_path / "s.npz")), "patient", is_column=True).fingerprint())
     assert len(prints) == 2
+
+
+def test_columns_of_files_that_differ(tmp_path: Path) -> None:
+    """The same patient would have two names."""
+    image = encoded(Image.fromarray(gradient()), "png").read()
+    whole = pa.array([3 * 10**15])
+    columns = {"a": whole, "b": whole.cast(pa.float64()), "c": pa.nulls(1)}
+    for name, column in columns.items():
+        pq.write_table(pa.table({"image": [image], "patient": column}), tmp_path / f"{name}.parquet")
+    with pytest.raises(
+        DataError, match=r"'patient' is int64 in a\.parquet, double in b\.parquet; expected the same type"
+    ):
+        OnePer(ParquetTable(Location(tmp_path)), "patient", is_column=True)
+    (tmp_path / "b.parquet").unlink()
+    assert len(OnePer(ParquetTable(Location(tmp_path)), "patient", is_column=True)) == 2
+
+
+def test_a_column_of_texts_that_are_no_utf8(tmp_path: Path) -> None:
+    image = encoded(Image.fromarray(gradient()), "png").read()
+    offsets, characters = (pa.py_buffer(part) for part in (np.array([0, 1, 2], np.int32), b"a\xff"))
+    texts = pa.Array.from_buffers(pa.string(), 2, [None, offsets, characters])
+    pq.write_table(pa.table({"image": [image] * 2, "patient": texts}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"t\.parquet: column 'patient' cannot be read"):
+        OnePer(ParquetTable(Location(tmp_path / "t.parquet")), "patient", is_column=True)
+
+
+def test_a_column_without_values(tmp_path: Path) -> None:
+    np.savez(tmp_path / "s.npz", inputs=np.ones((3, 2)), patient=np.array([math.nan, None, ""]).astype(str))
+    source = OnePer(open_archive(Location(tmp_path / "s.npz")), "patient", is_column=True)
+    assert len(source) == 3
+    with pytest.raises(InputError, match=r"--one-per patient: this column of .*s\.npz is empty"):
+        source.require_groups()
+    np.savez(tmp_path / "s.npz", inputs=np.ones((3, 2)), patient=np.array(["a", "a", None]))
+    with pytest.raises(DataError, match="expected numbers or texts: save each array with such a type"):
+        OnePer(open_archive(Location(tmp_path / "s.npz")), "patient", is_column=True)

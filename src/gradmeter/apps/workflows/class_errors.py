@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom, binomtest
+from scipy.stats import beta, binom, binomtest
 
 from gradmeter.names import listed, printable
 from gradmeter.report.grid import Block, Cell, Grid
@@ -90,7 +90,9 @@ def class_errors(
             numbers.tolist(), totals, counts(correct), sums, counts(judged), counts(judged & ~correct), strict=True
         )
     ]
-    return tuple(sorted(classes, key=lambda errors: errors.interval()[0], reverse=True))
+    wrong, count = np.array([(given.errors, given.count) for given in classes]).T
+    low = np.where(wrong > 0, beta.ppf((1 - _CONFIDENCE) / 2, wrong, count - wrong + 1), 0.0)
+    return tuple(classes[number] for number in np.argsort(-low, kind="stable").tolist())
 
 
 def above_risk(classes: Sequence[ClassErrors], risk: float) -> list[str]:
@@ -131,10 +133,10 @@ def class_grid(classes: Sequence[ClassErrors]) -> Grid:
         return (*first, Cell(f"{given.count:,}"), Cell(wrong, f"[{low}, {high}]"))
 
     note = (
-        f"Known inputs only. The lower end of the {100 * _CONFIDENCE:g} % confidence interval of the error rate"
-        f"{', in brackets,' if has_guarantee else ''} orders the classes."
+        f"Known inputs only, copies once. The classes are in the order of the lower end of the {100 * _CONFIDENCE:g} % "
+        f"confidence interval of the error rate{', in brackets' if has_guarantee else ''}."
     )
     if len(classes) > _ROWS:
-        note += f" These are {_ROWS} of {len(classes):,} classes; results.json has all of them."
+        note += f" These are {_ROWS} of {len(classes):,} predicted classes; results.json has all of them."
     rows = tuple((printable(given.name), cells(given)) for given in classes[:_ROWS])
     return Grid("Predictions of each class", "predicted class", columns, (Block("", rows),), (note,))

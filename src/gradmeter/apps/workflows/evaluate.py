@@ -33,6 +33,7 @@ from gradmeter.stages import stage
 from gradmeter.trust.evaluation.comparison import WRONG, Comparison, Judged, compare
 from gradmeter.trust.evaluation.resampling import REPETITIONS
 from gradmeter.trust.features import FeatureBlock
+from gradmeter.trust.folds import distinct_rows
 from gradmeter.trust.importance import Importance, layer_importance
 from gradmeter.trust.meta_classifier import P_CORRECT, SCORES
 from gradmeter.trust.model import TrustModel
@@ -137,7 +138,7 @@ class Evaluation:
             probabilities, "accepted" and "reason" of `TrustModel.verdicts`, "familiar" of its `Judgement`, and the
             other scores.
         importance: importance of each layer for P(correct); empty if too few predictions are wrong.
-        class_errors: the errors of each predicted class, for the known inputs.
+        class_errors: the errors of each predicted class, for the known inputs without copies.
         guarantee_checks: the risk guarantee checked on known inputs alone and together with each kind of unknown
             inputs, by column; empty without a guarantee.
         seen: number of samples that the TrustModel was fitted on, by name of the data set; only non-zero numbers.
@@ -284,7 +285,7 @@ def evaluate(
         comparison,
         rows,
         importance,
-        _class_errors(classifier, tables[0], has_guarantee=trust.guarantee is not None),
+        _class_errors(classifier, tables[0], contents[0], has_guarantee=trust.guarantee is not None),
         _guarantee_checks(trust, judged, rows["accepted"], [data.identity["data"] for data in sets[1:]]),
         seen,
         tuple(sets),
@@ -295,7 +296,11 @@ def evaluate(
     )
 
 
-def _class_errors(classifier: Classifier, known: pa.Table, *, has_guarantee: bool) -> tuple[ClassErrors, ...]:
+def _class_errors(
+    classifier: Classifier, known: pa.Table, contents: NDArray[np.uint64], *, has_guarantee: bool
+) -> tuple[ClassErrors, ...]:
+    rows, _ = distinct_rows(contents, known["label"].to_numpy())
+    known = known.take(pa.array(rows))
     return class_errors(
         partial(class_name, classifier.classes),
         known["prediction"].to_numpy(),

@@ -25,6 +25,7 @@ from gradmeter.runs.measuring.filling import none_readable, place_of
 from gradmeter.runs.measuring.purpose import CLASSES, PLACE, has_same_outputs
 from gradmeter.sources.models import Classifier, Recipe
 from gradmeter.sources.samples import ArrayKind, Source, Unlabelled, arrays_of, no_labels, open_source, scheme_of
+from gradmeter.sources.samples.folders import ImageFolder
 from gradmeter.sources.samples.location import Location
 from gradmeter.sources.samples.one_per import OnePer
 
@@ -162,8 +163,8 @@ def open_sets(
         classifier: the network and its preprocessing.
         known: DATA with labels.
         unknowns: DATA of none of the network's classes.
-        one_per: a column that names the patient, object or scene of each sample, or a regular expression for the part
-            of an id that names it; of each, one sample is used. None for all samples.
+        one_per: a column of the known data that names the patient, object or scene of each sample, or a regular
+            expression for the part of an id that names it; of each, one sample is used. None for all samples.
         seed: seed of noise.
 
     Returns:
@@ -176,6 +177,7 @@ def open_sets(
             with readings.
     """
     sets: list[ReadSet | ToMeasure] = []
+    is_column = False
     for data in (known, *unknowns):
         name = _short_name(data, [other.name for other in sets])
         if (measured := MeasuredSet(data)).exists():
@@ -185,12 +187,14 @@ def open_sets(
                 )
             read = _read_measured(classifier, measured, name, labelled=not sets)
             if sets:
-                _warn_of_known_classes(classifier.classes or sets[0].classes, name, read.classes)
+                _warn_of_known_classes(classifier.classes or sets[0].classes, name, read.classes, all_occur=False)
             sets.append(read)
             continue
         source = open_source(data, classifier.image, arrays=classifier.arrays, seed=seed)
+        has_folders = isinstance(source, ImageFolder)
         if one_per is not None and scheme_of(data) is None:
-            source = OnePer(source, one_per)
+            is_column = is_column if sets else one_per in source.columns
+            source = OnePer(source, one_per, is_column=is_column)
             if not sets:
                 source.require_groups()
         if sets:
@@ -199,7 +203,8 @@ def open_sets(
                 raise DataError(
                     f"{name} is given as known data and as unknown data; unknown data must be of none of the classes"
                 )
-            _warn_of_known_classes(classifier.classes or sets[0].classes, name, source.classes)
+            names = classifier.classes or sets[0].classes
+            _warn_of_known_classes(names, name, source.classes, all_occur=has_folders)
             source = Unlabelled(source)
         elif not source.labelled:
             raise no_labels(name)
@@ -343,16 +348,25 @@ def _read_measured(classifier: Classifier, measured: MeasuredSet, name: str, *, 
     return ReadSet(name, measured, source, skipped)
 
 
-def _warn_of_known_classes(known: Sequence[str] | None, name: str, classes: Sequence[str] | None) -> None:
-    """Warn if unknown data have classes of the network; numbers may be names of any classes."""
-    of_network = {known_name.casefold() for known_name in known or ()}
-    shared = [given for given in classes or () if given.casefold() in of_network and not given.isdecimal()]
-    if shared:
-        warn(
-            f"{name} is given as unknown data, but has classes of the network ({listed(shared, _NAMED)}); all "
-            "predictions for its inputs count as wrong: give inputs of none of the classes, and new ones of them as "
-            "known data"
-        )
+def _warn_of_known_classes(
+    known: Sequence[str] | None, name: str, classes: Sequence[str] | None, *, all_occur: bool
+) -> None:
+    """Warn if unknown data have classes of the network; numbers may be names of any classes.
+
+    Args:
+        known: the names of the network's classes.
+        name: of the unknown data.
+        classes: names of their classes.
+        all_occur: whether each class has samples, as if it is a folder. A list of names may have more.
+    """
+    shared = [given for given in classes or () if given in (known or ())]
+    if all(given.isdecimal() for given in shared) or not (all_occur or len(shared) == len(classes or ())):
+        return
+    warn(
+        f"{name} is given as unknown data, but has class names of the network ({listed(shared, _NAMED)}); all "
+        "predictions for its inputs count as wrong: give inputs of none of the classes, and new ones of them as known "
+        "data"
+    )
 
 
 def _numbers(names: Sequence[str], classes: Sequence[str] | None) -> list[int | None]:

@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from gradmeter.apps.workflows.class_errors import above_risk
 from gradmeter.apps.workflows.evaluate import RESULTS
 from gradmeter.apps.workflows.evaluation_report import stable_part, start_writing, write_csv, write_evaluation
 from gradmeter.apps.workflows.records import difference_records, estimate_records, guarantee_record
@@ -93,7 +94,8 @@ def answer(result: SideBySide) -> list[str]:
         )
     for name, evaluation in zip(result.names, result.evaluations, strict=True):
         if (check := evaluation.guarantee_checks.get(WRONG)) is not None:
-            sentences.append(f"{name}. {guarantee_checked(WRONG, check)}")
+            above = above_risk(evaluation.class_errors, check.guarantee.risk)
+            sentences.append(" ".join([f"{name}. {guarantee_checked(WRONG, check)}", *above]))
         else:
             sentences.append(f"{name} has no risk guarantee.")
     if result.left_out:

@@ -11,9 +11,12 @@ from gradmeter.errors import DataError
 from gradmeter.sources.samples.location import Location
 from gradmeter.sources.samples.npz import read_arrays
 
+# Texts of missing values of NumPy and pandas.
+_MISSING = ("", "nan", "None", "NaT", "<NA>")
+
 
 def read_column(location: Location, name: str, count: int) -> Iterator[str | None]:
-    """The values of an array [count] as texts; None for an empty text or NaN.
+    """The values of an array [count] as texts; None for NaN, and for an empty text or that of a missing value.
 
     Raises:
         DataError: if the archive is damaged, or the array has another type or shape.
@@ -26,7 +29,7 @@ def read_column(location: Location, name: str, count: int) -> Iterator[str | Non
             f"each of the {count:,} samples"
         )
     # NaN and the missing time differ from themselves.
-    return (None if value != value or not (text := _text(value)) else text for value in column)
+    return (None if value != value or (text := _text(value)) in _MISSING else text for value in column)
 
 
 def _text(value: np.generic) -> str:

@@ -40,7 +40,9 @@ def read_arrays(path: Path | str, wanted: Collection[str], file: IO[bytes] | Non
     except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         require_read(path, error)
         if "Object arrays" in str(error):
-            raise DataError(f"{path} holds Python objects; expected numbers: save it without objects") from error
+            raise DataError(
+                f"{path} holds Python objects; expected numbers or texts: save each array with such a type"
+            ) from error
         raise DataError(f"{path} is damaged ({one_line(error)}); copy or create it again") from error
 
 

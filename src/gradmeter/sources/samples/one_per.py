@@ -6,6 +6,7 @@ import hashlib
 import re
 import warnings
 from collections.abc import Iterator
+from itertools import repeat
 
 import numpy as np
 
@@ -26,17 +27,20 @@ class OnePer(DerivedSource):
         source: the other source.
         group: a column of the source that names the group of each sample; or a regular expression: what matches it in
             the id of a sample, or its first group in parentheses, is the name, if it is not empty.
+        is_column: which of the two it is. A source without this column has no groups.
 
     Raises:
-        InputError: if it is neither a column nor a regular expression.
+        InputError: if it is no regular expression.
         DataError: if the column cannot be read.
     """
 
-    def __init__(self, source: Source, group: str) -> None:
+    def __init__(self, source: Source, group: str, *, is_column: bool) -> None:
         super().__init__(source)
-        self._group = group
-        is_column = group in source.columns
-        names = source.column(group) if is_column else _names_in_ids(source, group)
+        self._group, self._is_column = group, is_column
+        if not is_column:
+            names = _names_in_ids(source, group)
+        else:
+            names = source.column(group) if group in source.columns else repeat(None, len(source))
         drawn: dict[str, tuple[bytes, int]] = {}
         alone: list[int] = []
         for index, name in enumerate(names):
@@ -46,13 +50,18 @@ class OnePer(DerivedSource):
                 sample = _rank(source.id(index)), index
                 drawn[name] = min(drawn.get(name, sample), sample)
         self._groups, self._rows = len(drawn), sorted([*(index for _, index in drawn.values()), *alone])
-        one, several = ("value", "values") if is_column else ("match", "matches")
-        rest = f", and {len(alone):,} without a {one}" if alone else ""
-        chosen = (
-            f"{len(self._rows):,} of its {len(source):,} samples are used: one for each of {len(drawn):,} {several} of "
-            f"{group}{rest}"
+        self.note = "; ".join(filter(None, [source.note, self._chosen(len(alone))]))
+
+    def _chosen(self, alone: int) -> str:
+        """Say how many samples are used, `alone` of them because they have no group."""
+        one, several = ("value", "values") if self._is_column else ("match", "matches")
+        if not self._groups:
+            return f"all of its {alone:,} samples are used, because none has a {one} of {self._group}"
+        rest = f", and {alone:,} without a {one}" if alone else ""
+        return (
+            f"{len(self):,} of its {len(self._source):,} samples are used: one for each of {self._groups:,} "
+            f"{one if self._groups == 1 else several} of {self._group}{rest}"
         )
-        self.note = "; ".join(filter(None, [source.note, chosen]))
 
     def require_groups(self) -> None:
         """Check that some sample has a group.
@@ -62,6 +71,10 @@ class OnePer(DerivedSource):
         """
         if self._groups:
             return
+        if self._is_column:
+            raise InputError(
+                f"--one-per {self._group}: this column of {self.name} is empty; expected names of patients"
+            )
         columns = self._source.columns
         expected = f"one of its columns ({listed(columns, _NAMED)}), or " if columns else ""
         raise InputError(

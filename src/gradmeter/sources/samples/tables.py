@@ -119,16 +119,28 @@ class ParquetTable(Source):
 
     def column(self, name: str) -> Iterator[str | None]:
         """The values of another column as texts; None where it has none, an empty one or NaN."""
+        kinds = {}
+        for file in self._files:
+            schema = self._schema(file)
+            if name not in schema.names:
+                raise DataError(
+                    f"{self._full_name(file)} has no column {name!r}; expected the same columns in all files"
+                )
+            if not pa.types.is_null(kind := schema.field(name).type):
+                kinds["text" if _is_text(kind) else str(kind)] = file
+        if len(kinds) > 1:
+            given = ", ".join(f"{kind} in {encode_name(file)}" for kind, file in kinds.items())
+            raise DataError(f"{self.name}: column {name!r} is {given}; expected the same type in all files")
         for file in self._files:
             try:
                 column = self._column(file, name)
                 texts = pc.if_else(pc.is_null(column, nan_is_null=True), None, column.cast(pa.string()))
-            except (OSError, KeyError, UnicodeDecodeError, pa.ArrowException) as error:
+                values = [text or None for chunk in texts.chunks for text in chunk.to_pylist()]
+            except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
                 raise DataError(
                     f"{self._full_name(file)}: column {name!r} cannot be read ({one_line(error)})"
                 ) from error
-            for chunk in texts.chunks:
-                yield from (text or None for text in chunk.to_pylist())
+            yield from values
 
     def fingerprint(self) -> str:
         """A hash of the names of files and columns, the numbers of rows, and what else the files say of their rows."""
