@@ -17,7 +17,7 @@ def threads() -> list[int]:
 
 
 def overlap() -> None:
-    """Print the numbers of threads before, in and after blocks of which the first one ends first."""
+    """Print the numbers of threads before and after blocks of which the first one ends first, and in a later one."""
     first_began, second_began, first_ended = threading.Event(), threading.Event(), threading.Event()
 
     def first() -> None:
@@ -33,7 +33,17 @@ def overlap() -> None:
     with one_thread():
         second_began.set()
         first_ended.wait(10)
-        numbers.append(threads())
+    thread.join()
+    numbers.append(threads())
+    with one_thread():
+        pass
+
+    def later() -> None:
+        with one_thread():
+            numbers.append(threads())
+
+    thread = threading.Thread(target=later)
+    thread.start()
     thread.join()
     try:
         with one_thread(), one_thread():
@@ -48,10 +58,9 @@ def test_blocks_in_threads_that_end_in_another_order() -> None:
     finished = subprocess.run(
         [sys.executable, "-P", __file__], env={**os.environ, **two}, capture_output=True, text=True, check=True
     )
-    before, within, after = json.loads(finished.stdout)
-    assert set(before) == {2}
-    assert set(within) == {1}
-    assert set(after) == {2}
+    before, after, in_another_thread, after_an_error = json.loads(finished.stdout)
+    assert set(before) == set(after) == set(after_an_error) == {2}
+    assert set(in_another_thread) == {1}
 
 
 if __name__ == "__main__":

@@ -12,46 +12,43 @@ from typing import Any
 
 
 @contextmanager
-def interrupts_held_back() -> Iterator[None]:
-    """Hold Ctrl-C back in this process and in processes that start in the block.
+def interrupts_held_back(*others: signal.Signals) -> Iterator[None]:
+    """Hold Ctrl-C, and other signals, back in this process and in processes that start in the block.
 
     A terminal sends it to all processes of a command, and one that is still importing modules would show a traceback,
     as would one that this process does not finish starting. This process receives it after the block; the others must
     ignore it before they do other work.
     """
     held: list[tuple[int, FrameType | None]] = []
-    handler = signal.getsignal(signal.SIGINT)
-    # The mask holds the signal back in the other processes, but here another thread may receive it for the main thread.
-    has_handler = callable(handler) and threading.current_thread() is threading.main_thread()
-    if has_handler:
-        signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    numbers = (signal.SIGINT, *others)
+    is_main = threading.current_thread() is threading.main_thread()
+    handlers = {number: handler for number in numbers if is_main and callable(handler := signal.getsignal(number))}
+    # The mask holds signals back in the other processes, but here another thread may receive them for the main thread.
+    for number in handlers:
+        signal.signal(number, lambda number, frame: held.append((number, frame)))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if has_handler:
-            signal.signal(signal.SIGINT, handler)
-            if held and callable(handler):
-                handler(*held[0])
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if held:
+            first, frame = held[0]
+            handlers[signal.Signals(first)](first, frame)
 
 
 @contextmanager
-def interrupts_ignored(*others: signal.Signals) -> Iterator[None]:
-    """Ignore Ctrl-C while the block cleans up, also after a first Ctrl-C. Has an effect only in the main thread.
-
-    Args:
-        others: other signals to ignore.
-    """
+def interrupts_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C while the block cleans up, also after a first Ctrl-C. Has an effect only in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, *others)}
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ import pyarrow as pa
 from gradmeter.errors import GradmeterError, one_line
 from gradmeter.runs.engines.node import Node
 from gradmeter.runs.engines.processes import WorkerError, prepare_worker
-from gradmeter.runs.interrupts import interrupts_held_back, interrupts_ignored
+from gradmeter.runs.interrupts import interrupts_held_back
 
 Item = TypeVar("Item")
 Event = TypeVar("Event")
@@ -109,7 +109,7 @@ def cluster() -> Iterator[Any]:
             finally:
                 if node.is_alive():
                     # A shutdown that is broken off leaves Ray's processes for a minute.
-                    with interrupts_ignored(signal.SIGTERM):
+                    with interrupts_held_back(signal.SIGTERM):
                         ray.shutdown()
                 else:
                     # It would end this process at once, with exit code 1 and without a message, if its parent is

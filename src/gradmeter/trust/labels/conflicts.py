@@ -63,6 +63,11 @@ class Conflicts:
         return judged
 
     def raised(self, rate: Interval) -> Interval:
-        """Return an estimate of the share of wrong labels that is not below the least possible one."""
+        """Return an estimate of the share of wrong labels that is not below the least possible one.
+
+        If it was, there may be as many more wrong labels as it allowed.
+        """
         least = self.least_wrong / len(self.pair)
-        return Interval(max(rate.value, least), max(rate.low, least), max(rate.high, least))
+        if rate.value >= least:
+            return Interval(rate.value, max(rate.low, least), rate.high)
+        return Interval(least, least, min(rate.high + least, 1.0))

@@ -70,9 +70,8 @@ def with_gradients(judge: Judge, fold: Labels, seed: int) -> tuple[Values, Reads
     weights = np.where(any_other, 1 - judge.model.confused, judge.model.confused / 2)
     contents = np.arange(len(inputs), dtype=np.uint64) if inputs.contents is None else inputs.contents
     choice = _choice(len(inputs), *auroc_gain(alone, together, weights, (contents, contents[corruption.rows])))
-    return alone[0] if choice.reads == FORWARD else _with_mean(
-        together[0], max(judge.rate.value, judge.model.rate)
-    ), choice
+    share = max(judge.rate.value, judge.model.rate)
+    return alone[0] if choice.reads == FORWARD else _with_mean(together[0], share), choice
 
 
 def _choice(labels: int, gain: float, deviation: float) -> ReadsChoice:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,6 +169,20 @@ def fit_noise(
         starts = (problem.parameters(model), *(problem.start(rate) for rate in _STARTS))
         model = min((problem.fitted(start) for start in starts), key=lambda model: model.loss)
     return problem, model
+
+
+def with_one_error(problem: NoiseProblem, model: NoiseModel, most: float) -> NoiseModel:
+    """Return the model that is likeliest if one label more is wrong, with at most this share of wrong labels.
+
+    Args:
+        problem: what the model was fitted to.
+        model: the likeliest one.
+        most: the largest share.
+    """
+    counted = problem.with_one_error()
+    starts = (problem.parameters(model), *(counted.start(rate) for rate in _STARTS))
+    likeliest = min((counted.fitted(start) for start in starts), key=lambda fitted: fitted.loss)
+    return replace(likeliest, rate=min(likeliest.rate, max(most, model.rate)))
 
 
 class NoiseProblem:
