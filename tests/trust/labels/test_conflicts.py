@@ -54,7 +54,7 @@ def test_the_share_of_wrong_labels_is_not_below_the_least_possible_one() -> None
     conflicts = Conflicts.of(readings([0, 1, 1, 2], [3, 3, 3, 5]))
     assert conflicts.least_wrong == 1
     raised = conflicts.raised(Interval(0.125, 0.0, 0.5))
-    assert raised == Interval(0.25, 0.25, 0.75)
+    assert raised == Interval(0.25, 0.25, 0.625)
     assert conflicts.raised(Interval(0.0, 0.0, 0.9)).high == 1
     assert conflicts.raised(Interval(0.3, 0.26, 0.4)) == Interval(0.3, 0.26, 0.4)
 

@@ -65,9 +65,8 @@ class Conflicts:
     def raised(self, rate: Interval) -> Interval:
         """Return an estimate of the share of wrong labels that is not below the least possible one.
 
-        If it was, there may be as many more wrong labels as it allowed.
+        If it was, the interval moves with it.
         """
         least = self.least_wrong / len(self.pair)
-        if rate.value >= least:
-            return Interval(rate.value, max(rate.low, least), rate.high)
-        return Interval(least, least, min(rate.high + least, 1.0))
+        excess = max(least - rate.value, 0.0)
+        return Interval(max(rate.value, least), max(rate.low, least), min(rate.high + excess, 1.0))
