@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from gradmeter.apps.workflows.class_errors import ClassErrors, above_risk, class_errors, class_grid
+from gradmeter.apps.workflows.class_errors import ClassErrors, class_errors, class_grid
+from gradmeter.apps.workflows.wording import above_risk
 
 
 def errors(name: str, accepted: int, wrong: int) -> ClassErrors:

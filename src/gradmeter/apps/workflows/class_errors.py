@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import beta, binom, binomtest
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import beta, binom
 
-from gradmeter.names import listed, printable
+from gradmeter.names import printable
 from gradmeter.report.grid import Block, Cell, Grid
 from gradmeter.report.probabilities import percent
 
-# Probability that a class is named although no class exceeds the risk.
+# Probability that a class counts as one that exceeds the risk although none does.
 _ERROR = 0.05
 _CONFIDENCE = 0.95
-# The most classes in a sentence and in a table.
-_NAMED, _ROWS = 5, 20
+# The most classes in a table.
+_ROWS = 20
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,8 @@ class ClassErrors:
 
     def interval(self) -> tuple[float, float]:
         """The exact confidence interval of the error rate; all rates if there are no predictions."""
-        if not self.count:
-            return 0.0, 1.0
-        interval = binomtest(self.errors, self.count).proportion_ci(_CONFIDENCE)
-        return float(interval.low), float(interval.high)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the numbers as a JSON value."""
-        return asdict(self)
+        low, high = _intervals(self.errors, self.count)
+        return float(low), float(high)
 
 
 def class_errors(
@@ -74,44 +67,49 @@ def class_errors(
         p_correct: [N].
         accepted: [N]; None without a guarantee.
     """
-    numbers, of_row = np.unique(predictions, return_inverse=True)
+    numbers, of_row, totals = np.unique(predictions, return_inverse=True, return_counts=True)
 
     def counts(rows: NDArray[np.bool_]) -> list[int]:
         counted: list[int] = np.bincount(of_row[rows], minlength=len(numbers)).tolist()
         return counted
 
-    every = np.ones_like(correct)
-    judged = every if accepted is None else accepted
-    totals = counts(every)
-    sums = np.bincount(of_row, p_correct)
+    judged = np.ones_like(correct) if accepted is None else accepted
+    means = np.bincount(of_row, p_correct) / totals
     classes = [
-        ClassErrors(name(number), total, right, float(p_sum) / total, None if accepted is None else count, errors)
-        for number, total, right, p_sum, count, errors in zip(
-            numbers.tolist(), totals, counts(correct), sums, counts(judged), counts(judged & ~correct), strict=True
+        ClassErrors(name(number), total, right, mean, None if accepted is None else count, errors)
+        for number, total, right, mean, count, errors in zip(
+            numbers.tolist(),
+            totals.tolist(),
+            counts(correct),
+            means.tolist(),
+            counts(judged),
+            counts(judged & ~correct),
+            strict=True,
         )
     ]
-    wrong, count = np.array([(given.errors, given.count) for given in classes]).T
-    low = np.where(wrong > 0, beta.ppf((1 - _CONFIDENCE) / 2, wrong, count - wrong + 1), 0.0)
+    low, _ = _intervals([given.errors for given in classes], [given.count for given in classes])
     return tuple(classes[number] for number in np.argsort(-low, kind="stable").tolist())
 
 
-def above_risk(classes: Sequence[ClassErrors], risk: float) -> list[str]:
-    """Return a sentence, in a list, that names the classes whose accepted predictions exceed the risk of a guarantee.
+def _intervals(errors: ArrayLike, counts: ArrayLike) -> NDArray[np.float64]:
+    """Return [2, ...], both ends of exact confidence intervals (Clopper and Pearson 1934) of error rates."""
+    errors, counts = np.asarray(errors), np.asarray(counts)
+    tail = (1 - _CONFIDENCE) / 2
+    return np.stack(
+        [
+            np.where(errors > 0, beta.ppf(tail, errors, counts - errors + 1), 0.0),
+            np.where(errors < counts, beta.ppf(1 - tail, errors + 1, counts - errors), 1.0),
+        ]
+    )
 
-    A class is named only if so many errors would be unlikely at that risk, even in the worst of so many classes.
+
+def exceeding(classes: Sequence[ClassErrors], risk: float) -> list[ClassErrors]:
+    """Return the classes of which clearly more than a share of the predictions is wrong.
+
+    These are the classes whose errors would be unlikely at that risk, even in the worst of so many classes.
     """
-    judged = [errors for errors in classes if errors.count]
-    above = [
-        f"{printable(given.name)} ({percent(given.errors / given.count, 1)} %, {given.errors:,} of {given.count:,})"
-        for given in judged
-        if binom.sf(given.errors - 1, given.count, risk) < _ERROR / len(judged)
-    ]
-    if not above:
-        return []
-    return [
-        f"More than {100 * risk:.12g} % are wrong among the accepted predictions of {listed(above, _NAMED)}: the "
-        "guarantee is for all classes together."
-    ]
+    judged = [given for given in classes if given.count]
+    return [given for given in judged if binom.sf(given.errors - 1, given.count, risk) < _ERROR / len(judged)]
 
 
 def class_grid(classes: Sequence[ClassErrors]) -> Grid:

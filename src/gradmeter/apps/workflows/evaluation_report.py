@@ -8,6 +8,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -193,7 +194,7 @@ def _results(evaluation: Evaluation, command: str) -> dict[str, Any]:
             }
             for column, check in evaluation.guarantee_checks.items()
         },
-        "classes": [errors.to_json() for errors in evaluation.class_errors],
+        "classes": [asdict(errors) for errors in evaluation.class_errors],
         "groups": [summary.to_json() for summary in group_summaries(evaluation)],
         "layers": [
             {"layer": layer.layer, "loss": layer.loss, "spread": layer.spread} for layer in evaluation.importance

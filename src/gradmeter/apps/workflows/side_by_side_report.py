@@ -14,12 +14,11 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from gradmeter.apps.workflows.class_errors import above_risk
 from gradmeter.apps.workflows.evaluate import RESULTS
 from gradmeter.apps.workflows.evaluation_report import stable_part, start_writing, write_csv, write_evaluation
 from gradmeter.apps.workflows.records import difference_records, estimate_records, guarantee_record
 from gradmeter.apps.workflows.side_by_side import TRUST_MODELS, Share, SideBySide
-from gradmeter.apps.workflows.wording import compared, guarantee_checked, seen_before
+from gradmeter.apps.workflows.wording import above_risk, compared, guarantee_checked, seen_before
 from gradmeter.files import write_text
 from gradmeter.names import encode_name, printable
 from gradmeter.report import figures

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import inf
 
-from gradmeter.apps.workflows.class_errors import above_risk
+from gradmeter.apps.workflows.class_errors import ClassErrors, exceeding
 from gradmeter.apps.workflows.evaluate import Evaluation, GuaranteeCheck
 from gradmeter.apps.workflows.fit import Fitted
+from gradmeter.names import listed, printable
 from gradmeter.report.probabilities import percent, significant
 from gradmeter.trust.evaluation.comparison import ALL, LEAST_INPUTS, MEASURES, WRONG, Comparison
 from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN
@@ -119,6 +120,20 @@ def guaranteed(guarantee: Guarantee, unknown_share: float, known_coverage: float
         f"{percent(guarantee.coverage, 1)} % of the held-out inputs ({guarantee.accepted:,} inputs, "
         f"{guarantee.errors:,} of them wrong){of_known}."
     )
+
+
+def above_risk(classes: Sequence[ClassErrors], risk: float) -> list[str]:
+    """Return a sentence, in a list, that names the classes whose accepted predictions exceed a guaranteed risk."""
+    above = [
+        f"{printable(given.name)} ({percent(given.errors / given.count, 1)} %, {given.errors:,} of {given.count:,})"
+        for given in exceeding(classes, risk)
+    ]
+    if not above:
+        return []
+    return [
+        f"More than {rate(risk)} % are wrong among the accepted predictions of {listed(above, _SHOWN)}: the guarantee "
+        "is for all classes together."
+    ]
 
 
 def guarantee_scope(check: GuaranteeCheck) -> str:
