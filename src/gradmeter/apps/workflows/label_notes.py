@@ -10,7 +10,6 @@ from gradmeter.report.probabilities import percent
 from gradmeter.trust.doubts import FEW, LEARNED, contradicted
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.labels import LabelReadings
-from gradmeter.trust.labels.conflicts import Conflicts
 
 # Classes named in a note.
 _NAMED = 5
@@ -20,12 +19,13 @@ _OPEN = 0.5
 _TILE = 4096
 
 
-def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, learned: bool) -> tuple[str, ...]:
+def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, conflicts: int, learned: bool) -> tuple[str, ...]:
     """Return sentences on data that the check judges badly.
 
     Args:
         inputs: the labels and what was read.
         names: names of the classes; None if they have none.
+        conflicts: number of inputs that occur with different labels.
         learned: whether out-of-fold heads judge, and not the network's own last layer.
     """
     notes = []
@@ -42,7 +42,7 @@ def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, learned: b
     if len(single := np.flatnonzero(counts == 1)):
         each = "the label" if len(single) == 1 else "each of the labels"
         notes.append(f"only one sample has {each} {named(single)}; no neighbour can confirm it")
-    if conflicts := len(Conflicts.of(inputs).inputs):
+    if conflicts:
         twice = "1 input occurs" if conflicts == 1 else f"{conflicts:,} inputs occur"
         least = "at least one of them" if conflicts == 1 else "at least one of each"
         notes.append(f"{twice} more than once with different labels; {least} is wrong")

@@ -38,6 +38,7 @@ class LabelVerdicts:
         rate: estimated share of wrong labels, with a 95 % interval.
         neighbours: [N, k] rows of the nearest neighbours in the embedding; -1 where there is none.
         choice: whether gradients count, and why; None if only the forward pass was to be used.
+        conflicts: number of inputs that occur with different labels.
     """
 
     p_label: Values
@@ -49,6 +50,7 @@ class LabelVerdicts:
     rate: Interval
     neighbours: NDArray[np.int32]
     choice: ReadsChoice | None = None
+    conflicts: int = 0
 
     def __len__(self) -> int:
         """Return the number of labels."""
@@ -134,4 +136,5 @@ class LabelCheck:
             conflicts.raised(judge.rate),
             scores.neighbours.rows,
             choice,
+            len(conflicts.inputs),
         )

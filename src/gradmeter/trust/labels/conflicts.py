@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from gradmeter.trust.evaluation.resampling import Interval
+from gradmeter.trust.folds import distinct_rows
 from gradmeter.trust.labels.inputs import LabelReadings, Labels, Values
 
 
@@ -17,7 +18,7 @@ class Conflicts:
 
     Attributes:
         pair: [N] the row of `of_pair` for each label; equal for the same label of the same input.
-        of_pair: [P] the number of the input of each pair of an input and a label, in ascending order.
+        of_pair: [P] the number of the input of each pair of an input and a label.
         inputs: numbers of the inputs with several labels.
         least_wrong: the least number of labels that are wrong, if each input has one right label.
     """
@@ -31,17 +32,13 @@ class Conflicts:
     def of(cls, labelled: LabelReadings) -> Conflicts:
         """Find the inputs with several labels; none if equal inputs are unknown."""
         labels = np.asarray(labelled.labels).astype(np.int64)
-        _, group = np.unique(
-            np.arange(len(labels)) if labelled.contents is None else labelled.contents, return_inverse=True
-        )
-        pairs, pair, counts = np.unique(
-            np.stack([group, labels], axis=1), axis=0, return_inverse=True, return_counts=True
-        )
-        of_pair = pairs[:, 0]
-        most = np.zeros(of_pair[-1] + 1, np.int64)
-        np.maximum.at(most, of_pair, counts)
+        contents = np.arange(len(labels), dtype=np.uint64) if labelled.contents is None else labelled.contents
+        rows, pair = distinct_rows(contents, labels)
+        numbers, of_pair = np.unique(contents[rows], return_inverse=True)
+        most = np.zeros(len(numbers), np.int64)
+        np.maximum.at(most, of_pair, np.bincount(pair))
         inputs = np.flatnonzero(np.bincount(of_pair) > 1)
-        return cls(pair.ravel(), of_pair, inputs, int(len(labels) - most.sum()))
+        return cls(pair, of_pair, inputs, int(len(labels) - most.sum()))
 
     def judged(self, log_odds: Values) -> Values:
         """Return log odds [N] that labels are wrong, given that at most one label of an input is right.
@@ -54,11 +51,12 @@ class Conflicts:
         right = np.full(len(self.of_pair), -np.inf)
         np.maximum.at(right, self.pair, -log_odds)
         others = np.full(len(self.of_pair), -np.inf)
-        starts, ends = (np.searchsorted(self.of_pair, self.inputs, side) for side in ("left", "right"))
+        order = np.argsort(self.of_pair, kind="stable")
+        starts, ends = (np.searchsorted(self.of_pair[order], self.inputs, side) for side in ("left", "right"))
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-            odds = right[start:end]
-            without = np.where(np.eye(len(odds), dtype=np.bool_), -np.inf, odds)
-            others[start:end] = logsumexp(without, axis=1)
+            pairs = order[start:end]
+            without = np.where(np.eye(len(pairs), dtype=np.bool_), -np.inf, right[pairs])
+            others[pairs] = logsumexp(without, axis=1)
         judged: Values = log_odds + np.logaddexp(0, others)[self.pair]
         return judged
 

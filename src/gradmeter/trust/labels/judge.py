@@ -13,7 +13,7 @@ from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.labels.confident import contradicted_share
 from gradmeter.trust.labels.experts import centre_expert, classes_of, network_expert, vote_expert
 from gradmeter.trust.labels.inputs import Labels, Values
-from gradmeter.trust.labels.noise import Classes, NoiseModel, NoiseProblem, fit_noise, with_one_error
+from gradmeter.trust.labels.noise import Classes, NoiseModel, NoiseProblem, fit_noise, fit_with_one_error
 from gradmeter.trust.labels.rate import raised_by, rate_interval
 from gradmeter.trust.labels.scores import LabelScores
 
@@ -83,7 +83,7 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
     scores = scores.trusting(expit(-_log_odds(model, alone, scores, inputs.labels)))
     experts = (network_expert, centre_expert, *((vote_expert,) if learned else ()))
     evidence = [expert(scores, rows) for expert in experts]
-    like = model if rate.low > 0 else with_one_error(problem, model, rate.high)
+    like = model if rate.low > 0 else fit_with_one_error(problem, model, rate.high)
     _, model = fit_noise(evidence, inputs.labels[rows], classes, copies=copies, like=like)
     return Judge(scores, experts, model, rate)
 

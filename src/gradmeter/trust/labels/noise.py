@@ -166,12 +166,17 @@ def fit_noise(
     model = min((problem.fitted(problem.start(rate)) for rate in _STARTS), key=lambda model: model.loss)
     for _ in range(_ROUNDS if (classes.rare | classes.foreign).any() else 0):
         problem = NoiseProblem(experts, labels, classes, model.weights, copies=copies)
-        starts = (problem.parameters(model), *(problem.start(rate) for rate in _STARTS))
-        model = min((problem.fitted(start) for start in starts), key=lambda model: model.loss)
+        model = _refitted(problem, model)
     return problem, model
 
 
-def with_one_error(problem: NoiseProblem, model: NoiseModel, most: float) -> NoiseModel:
+def _refitted(problem: NoiseProblem, model: NoiseModel) -> NoiseModel:
+    """Return the model of the least loss; the search starts from another model, too."""
+    starts = (problem.parameters(model), *(problem.start(rate) for rate in _STARTS))
+    return min((problem.fitted(start) for start in starts), key=lambda fitted: fitted.loss)
+
+
+def fit_with_one_error(problem: NoiseProblem, model: NoiseModel, most: float) -> NoiseModel:
     """Return the model that is likeliest if one label more is wrong, with at most this share of wrong labels.
 
     Args:
@@ -179,9 +184,7 @@ def with_one_error(problem: NoiseProblem, model: NoiseModel, most: float) -> Noi
         model: the likeliest one.
         most: the largest share.
     """
-    counted = problem.with_one_error()
-    starts = (problem.parameters(model), *(counted.start(rate) for rate in _STARTS))
-    likeliest = min((counted.fitted(start) for start in starts), key=lambda fitted: fitted.loss)
+    likeliest = _refitted(problem.with_one_error(), model)
     return replace(likeliest, rate=min(likeliest.rate, max(most, model.rate)))
 
 
