@@ -32,6 +32,22 @@ def test_labels_of_an_input_exclude_each_other() -> None:
     assert conflicts.least_wrong == 2
 
 
+def test_inputs_with_different_numbers_of_labels() -> None:
+    drawn = np.random.default_rng(0)
+    labels, contents = drawn.integers(0, 4, 60), drawn.integers(0, 25, 60)
+    log_odds = drawn.normal(0, 3, 60)
+    odds: list[dict[int, float]] = [{} for _ in range(25)]
+    for content, label, right in zip(contents.tolist(), labels.tolist(), np.exp(-log_odds).tolist(), strict=True):
+        odds[content][label] = max(odds[content].get(label, 0.0), right)
+    assert {1, 2, 3} <= {len(of_input) for of_input in odds}
+    others = [
+        sum(right for other, right in odds[content].items() if other != label)
+        for content, label in zip(contents.tolist(), labels.tolist(), strict=True)
+    ]
+    conflicts = Conflicts.of(readings(labels.tolist(), contents.tolist()))
+    np.testing.assert_allclose(conflicts.judged(log_odds), log_odds + np.log1p(others), atol=1e-12)
+
+
 def test_the_same_label_of_a_copy_is_no_conflict() -> None:
     log_odds = -np.array([3.0, 2.0, 1.0])
     copies = Conflicts.of(readings([1, 1, 2], [4, 4, 6]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.folds import distinct_rows
@@ -52,11 +51,12 @@ class Conflicts:
         np.maximum.at(right, self.pair, -log_odds)
         others = np.full(len(self.of_pair), -np.inf)
         order = np.argsort(self.of_pair, kind="stable")
-        starts, ends = (np.searchsorted(self.of_pair[order], self.inputs, side) for side in ("left", "right"))
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-            pairs = order[start:end]
-            without = np.where(np.eye(len(pairs), dtype=np.bool_), -np.inf, right[pairs])
-            others[pairs] = logsumexp(without, axis=1)
+        starts, counts = np.unique(self.of_pair[order], return_index=True, return_counts=True)[1:]
+        for count in np.unique(counts[counts > 1]).tolist():
+            pairs = order[starts[counts == count, None] + np.arange(count)]
+            others[pairs[:, 1:]] = np.logaddexp.accumulate(right[pairs[:, :-1]], axis=1)
+            after = np.logaddexp.accumulate(right[pairs[:, :0:-1]], axis=1)[:, ::-1]
+            others[pairs[:, :-1]] = np.logaddexp(others[pairs[:, :-1]], after)
         judged: Values = log_odds + np.logaddexp(0, others)[self.pair]
         return judged
 
