@@ -40,9 +40,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
     If the block raises, the temporary file is deleted and an existing file at `path` stays unchanged.
 
     Raises:
-        OutputError: if the path is an address, the folder cannot be written or the disk is full.
+        OutputError: if the path is an address or has no name, the folder cannot be written or the disk is full.
     """
     require_path(path)
+    if not path.name:
+        raise OutputError(f"{path} is a folder; expected the path of a file")
     # The random part avoids collisions with processes of the same id on other machines.
     name = shortened(path.name, _NAMED)
     temporary = path.with_name(f".{name}.{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}")

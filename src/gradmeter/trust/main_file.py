@@ -4,15 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gradmeter.errors import DataError, one_line
-from gradmeter.files import read_json, read_regular, write_text
+from gradmeter.errors import DataError, OutputError, one_line
+from gradmeter.files import is_incidental, read_json, read_regular, write_text
 
 TRUST = "trust.json"
 """The main file of a TrustModel."""
+
+
+def require_free_folder(folder: Path, kind: str, main: str, *others: str) -> None:
+    """Check that a folder does not exist, is empty, or holds a saved model or parts of one.
+
+    Args:
+        folder: to write to.
+        kind: the class that is saved, for messages.
+        main: the name of its main file.
+        others: patterns of the names of its other files.
+
+    Raises:
+        OutputError: if it is a file, holds something else or cannot be read.
+    """
+    if not os.path.exists(folder):  # `Path.exists` fails if a name is too long
+        return
+
+    def is_part(path: Path) -> bool:
+        return is_incidental(path) or any(map(path.match, (main, *others)))
+
+    try:
+        is_free = folder.is_dir() and ((folder / main).is_file() or all(map(is_part, folder.iterdir())))
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be read ({error.strerror}); choose another folder") from error
+    if not is_free:
+        raise OutputError(f"{folder} exists and holds no {kind}; choose another folder")
 
 
 def write_main(path: Path, content: Mapping[str, Any]) -> None:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from sklearn.calibration import CalibratedClassifierCV
 from torch import nn
 
-from gradmeter.errors import DataError, GradmeterError, InputError, OutputError, one_line
-from gradmeter.files import atomic_write, is_incidental, sweep
+from gradmeter.errors import DataError, GradmeterError, InputError, one_line
+from gradmeter.files import atomic_write, sweep
 from gradmeter.locks import locked
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.network import unwrapped, weights_hash
@@ -28,7 +28,7 @@ from gradmeter.trust.fitted_weights import CHANGED, FittedWeights
 from gradmeter.trust.judge import Judge
 from gradmeter.trust.layer_ranges import GradientRanges
 from gradmeter.trust.log_features import LogFeatures
-from gradmeter.trust.main_file import TRUST, read_main, read_with_estimators, write_main
+from gradmeter.trust.main_file import TRUST, read_main, read_with_estimators, require_free_folder, write_main
 from gradmeter.trust.meta_classifier import P_CORRECT_IF_KNOWN, P_KNOWN, SCORES, FittedClassifier, Judgement
 from gradmeter.trust.reads import Gain, ReadsChoice
 from gradmeter.trust.risk import Guarantee, require_rates
@@ -151,17 +151,9 @@ def require_free(folder: Path) -> None:
     """Check that a folder does not exist, is empty, or holds a TrustModel or parts of one.
 
     Raises:
-        OutputError: if it is a file, or holds something else.
+        OutputError: if it is a file, holds something else or cannot be read.
     """
-    if not folder.exists():
-        return
-    patterns = (READINGS, TRUST, _ESTIMATORS)
-
-    def is_part(path: Path) -> bool:
-        return is_incidental(path) or any(map(path.match, patterns))
-
-    if not folder.is_dir() or not (holds_trust(folder) or all(map(is_part, folder.iterdir()))):
-        raise OutputError(f"{folder} exists and holds no TrustModel; choose another folder")
+    require_free_folder(folder, "TrustModel", TRUST, READINGS, _ESTIMATORS)
 
 
 def holds_trust(folder: Path) -> bool:

@@ -271,6 +271,8 @@ def test_foreign_folders_stay_as_they_are(trust: SegmentTrust, tmp_path: Path) -
         trust.save(tmp_path)
     with pytest.raises(OutputError, match="choose another folder"):
         trust.save(tmp_path / "notes.txt")
+    with pytest.raises(OutputError, match="expected at most 255"):
+        trust.save(tmp_path / ("long" * 75))
 
 
 def test_wrong_arguments() -> None:

@@ -25,6 +25,7 @@ from gradmeter.apps.cli.parameters import (
 )
 from gradmeter.apps.cli.terminal import Terminal
 from gradmeter.errors import InputError
+from gradmeter.names import encode_name
 
 
 def heatmap(
@@ -94,9 +95,8 @@ def heatmap(
             )
     if as_json:
         skipped = [{"id": sample.id, "reason": sample.reason} for sample in drawn.skipped]
-        typer.echo(
-            json.dumps({"out": str(out), "maps": drawn.maps, "others": drawn.others, "skipped": skipped}, indent=2)
-        )
+        record = {"out": encode_name(str(out)), "maps": drawn.maps, "others": drawn.others, "skipped": skipped}
+        typer.echo(json.dumps(record, indent=2))
         return
     skipped_count = f", skipped {len(drawn.skipped):,}" if drawn.skipped else ""
     Terminal().say(f"Drew {drawn.maps:,} maps{skipped_count}: {out}")

@@ -29,6 +29,7 @@ from gradmeter.apps.cli.parameters import (
     recipe,
 )
 from gradmeter.apps.cli.terminal import Terminal, typed_command
+from gradmeter.names import encode_name
 
 
 def labels(
@@ -101,7 +102,7 @@ def labels(
             report = write_report(checked, typed_command())
     if as_json:
         record = {
-            "out": str(out),
+            "out": encode_name(str(out)),
             "labels": len(checked.verdicts),
             "rate": {"value": checked.rate.value, "low": checked.rate.low, "high": checked.rate.high},
             "reasons": checked.reasons,

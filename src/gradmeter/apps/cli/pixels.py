@@ -24,6 +24,7 @@ from gradmeter.apps.cli.parameters import (
     image_options,
 )
 from gradmeter.apps.cli.terminal import Terminal, typed_command
+from gradmeter.names import encode_name
 
 pixels = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Experiments on the pixels of segmentation networks."
@@ -114,7 +115,7 @@ def anomalies(
             name: {measure: interval_record(interval) for measure, interval in of_score.items()}
             for name, of_score in found.scores.items()
         }
-        typer.echo(json.dumps({"out": str(out), **asdict(found), "scores": scores}, indent=2))
+        typer.echo(json.dumps({"out": encode_name(str(out)), **asdict(found), "scores": scores}, indent=2))
         return
     skipped_count = f", skipped {len(found.skipped):,}" if found.skipped else ""
     Terminal().say(f"Scored {found.images:,} images{skipped_count}: {out / f'{TABLE}.md'}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from gradmeter.errors import DataError, OutputError, one_line
-from gradmeter.files import atomic_write, is_incidental, sweep
+from gradmeter.errors import DataError, one_line
+from gradmeter.files import atomic_write, sweep
 from gradmeter.locks import locked
 from gradmeter.trust.estimators import load_estimators
-from gradmeter.trust.main_file import read_with_estimators, write_main
+from gradmeter.trust.main_file import read_with_estimators, require_free_folder, write_main
 from gradmeter.trust.reads import FORWARD, GRADIENTS
 from gradmeter.trust.risk import require_rates
 from gradmeter.trust.segments.features import SegmentFeature, SegmentFeatures
@@ -33,8 +33,10 @@ READS = (GRADIENTS, FORWARD)
 """What a SegmentTrust can read."""
 
 _FORMAT = 1
-_MAIN, _ESTIMATORS = "segments.json", "segments-{}.skops"
+_MAIN, _ESTIMATOR = "segments.json", "segments-{}.skops"
 _DIGITS = 16
+# Matches only names that `save` gives, so that similar files of others are not deleted.
+_ESTIMATORS = _ESTIMATOR.format("[0-9a-f]" * _DIGITS)
 _TRUSTED = (
     "gradmeter.trust.segments.scale.LogScale",
     # Its nodes are checked by `_require_ours`.
@@ -75,7 +77,7 @@ def save(folder: Path, reads: str, fitted: Fitted, guarantee: SegmentGuarantee |
     Raises:
         OutputError: if the folder holds something else, or cannot be written.
     """
-    _require_free(folder)
+    require_free_folder(folder, "SegmentTrust", _MAIN, _ESTIMATORS)
     with locked(folder):
         _write(folder, reads, fitted, guarantee)
 
@@ -87,7 +89,7 @@ def _write(folder: Path, reads: str, fitted: Fitted, guarantee: SegmentGuarantee
     encoded = skops.io.dumps({"hit": fitted.hit.estimator, "iou": fitted.iou.estimator})
     digest = hashlib.sha256(encoded).hexdigest()
     # Each file of estimators has a name of its own, so that the old one stays until segments.json names the new one.
-    name = _ESTIMATORS.format(digest[:_DIGITS])
+    name = _ESTIMATOR.format(digest[:_DIGITS])
     content = {
         "format": _FORMAT,
         "gradmeter": __version__,
@@ -105,7 +107,7 @@ def _write(folder: Path, reads: str, fitted: Fitted, guarantee: SegmentGuarantee
     with atomic_write(folder / name) as temporary:
         temporary.write_bytes(encoded)
     write_main(folder / _MAIN, content)
-    for old in _saved_estimators(folder):
+    for old in folder.glob(_ESTIMATORS):
         if old.name != name:
             old.unlink()
 
@@ -197,16 +199,3 @@ def _guarantee(saved: Mapping[str, Any] | None) -> SegmentGuarantee | None:
     if not all(map(math.isfinite, saved.values())):
         raise ValueError("the guarantee has numbers that are not finite")
     return guarantee
-
-
-def _require_free(folder: Path) -> None:
-    if not folder.exists() or (folder / _MAIN).is_file():
-        return
-    ours = {*_saved_estimators(folder)} if folder.is_dir() else set()
-    if not folder.is_dir() or any(path not in ours and not is_incidental(path) for path in folder.iterdir()):
-        raise OutputError(f"{folder} exists and holds no SegmentTrust; choose another folder")
-
-
-def _saved_estimators(folder: Path) -> Iterator[Path]:
-    """Files with a name that `save` gives, so that similar files of others are not deleted."""
-    return folder.glob(_ESTIMATORS.format("[0-9a-f]" * _DIGITS))
