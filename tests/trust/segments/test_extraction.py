@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from gradmeter import InputError, PixelReadings
+from gradmeter.errors import GradmeterWarning
 from gradmeter.trust.segments import segments
 from trust.segments import loops
 
@@ -155,6 +156,15 @@ def test_gradients_can_be_left_out() -> None:
 def test_wrong_ground_truth(truth: torch.Tensor | None, ignore: int | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         segments(loops.readings(np.zeros((1, 4, 4), np.int64), 2), truth, ignore)
+
+
+def test_pixels_without_a_label_that_count_as_a_class() -> None:
+    given, truth = loops.readings(np.zeros((1, 4, 4), np.int64), 2), torch.full((1, 4, 4), 255)
+    truth[0, 0, 0] = 0
+    with pytest.warns(GradmeterWarning, match="ignore=255"):
+        segments(given, truth)
+    segments(given, truth, ignore=255)
+    segments(given, truth.clamp(max=254))
 
 
 @pytest.mark.parametrize("ignore", [1.0, "0", [0], True])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from gradmeter.errors import InputError
+from gradmeter.errors import InputError, warn
 from gradmeter.reading.pixels import PixelReadings
 from gradmeter.trust.segments.components import Components
 from gradmeter.trust.segments.dispersions import softmax_maps
@@ -31,6 +31,8 @@ Values = NDArray[np.float64]
 _DISPERSIONS = ("entropy", "margin", "variation_ratio")
 _SIZES = ("size", "size_inside", "size_boundary", "size_relative", "size_relative_inside")
 _EDGE = "edge"
+# The class of pixels without a label in Cityscapes, PASCAL VOC and many other data sets.
+_VOID = 255
 _WHERE = (
     *("mean_all", "mean_inside", "mean_boundary"),
     *("variance_all", "variance_inside", "variance_boundary"),
@@ -107,6 +109,11 @@ def _checked(ground_truth: Tensor | None, readings: PixelReadings, ignore: int |
     if (negative := truth[truth < 0]).size and not (negative == ignore).all():
         value = int(negative[negative != ignore][0])
         raise InputError(f"ground_truth contains {value}; expected classes from 0, or ignore={value} if it has none")
+    if ignore is None and readings.logits.shape[1] <= _VOID and (truth == _VOID).any():
+        warn(
+            f"ground_truth contains {_VOID}, which is no class of the network and counts as one that it does not know; "
+            f"give ignore={_VOID} if such pixels have no label, and divide masks of 0 and {_VOID} by {_VOID}"
+        )
     return truth
 
 
