@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from gradmeter.errors import DataError, GradmeterError, InputError, one_line, warn
-from gradmeter.files import atomic_write
 from gradmeter.reading.activations import Activations, select
 from gradmeter.reading.columns import (
     ACTIVATION,
@@ -30,6 +29,7 @@ from gradmeter.reading.columns import (
 )
 from gradmeter.reading.parts import part_of
 from gradmeter.reading.statistics import ACTIVATION_METRICS, METRICS, STATISTICS
+from gradmeter.tables import read_table, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -336,9 +336,7 @@ class Readings:
         Raises:
             OutputError: if the file cannot be written.
         """
-        # Python opens the file, because Arrow rejects paths that are not UTF-8.
-        with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:
-            pq.write_table(self.to_arrow(), file, compression="zstd")
+        write_table(Path(path), self.to_arrow())
 
     @classmethod
     def read_parquet(cls, path: Path | str) -> Readings:
@@ -348,12 +346,7 @@ class Readings:
             DataError: if the file is missing or damaged, or holds no readings.
         """
         try:
-            if Path(path).is_dir():
-                table = pq.read_table(path)
-            else:
-                # Python opens the file, because Arrow rejects paths that are not UTF-8.
-                with Path(path).open("rb") as file:
-                    table = pq.read_table(file)
+            table = pq.read_table(path) if Path(path).is_dir() else read_table(Path(path))
         except (OSError, UnicodeEncodeError, pa.ArrowInvalid) as error:
             raise DataError(f"cannot read {path} as a Parquet file: {one_line(error)}") from error
         return cls.from_arrow(table)

@@ -214,17 +214,24 @@ def test_a_list_that_was_filled_in_is_not_replaced(
     checked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(checked)
-    shutil.copy(checked / "labels.parquet", tmp_path)
-    shutil.copytree(checked / "labels.review", tmp_path / "labels.review")
-    review = tmp_path / "labels.review/review.csv"
+    # Arrow takes no path that is not valid UTF-8.
+    table = tmp_path / "\udcff.parquet"
+    shutil.copy(checked / "labels.parquet", table)
+    shutil.copytree(checked / "labels.review", tmp_path / "\udcff.review")
+    review = tmp_path / "\udcff.review/review.csv"
     filled = review.read_text().replace("wrong label", "wrong label, I moved it", 1)
     review.write_text(filled)
-    arguments = ("labels", "digits_network:network", "digits", *OPTIONS, "-q", "-o", tmp_path / "labels.parquet")
+    arguments = ("labels", "digits_network:network", "digits", *OPTIONS, "-q", "-o", table)
     refused = in_this_process(*arguments, cwd=checked)
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert review.read_text() == filled
-    (tmp_path / "labels.parquet").unlink()
+    written = table.read_bytes()
+    table.write_bytes(written[:100] + bytes(1000) + written[1100:])
+    refused = in_this_process(*arguments, cwd=checked)
+    assert refused.returncode == 2
+    assert "\\xff.parquet cannot be read" in refused.stderr
+    table.unlink()
     assert in_this_process(*arguments, cwd=checked).returncode == 2
     assert review.read_text() == filled
     review.rename(review.with_name("mine.csv"))

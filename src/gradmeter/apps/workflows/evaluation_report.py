@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -29,7 +28,7 @@ from gradmeter.apps.workflows.extremes import Example, extremes
 from gradmeter.apps.workflows.groups import given_scores, group_members, group_summaries, summary_grid
 from gradmeter.apps.workflows.records import difference_records, estimate_records, guarantee_record, skipped_records
 from gradmeter.apps.workflows.wording import SCORE_NAMES, answer
-from gradmeter.files import atomic_write, remove_earlier, sweep, write_text
+from gradmeter.files import remove_earlier, sweep, write_text
 from gradmeter.names import encode_name, printable
 from gradmeter.report import figures
 from gradmeter.report.comparison import difference_grid, estimate_grid
@@ -40,6 +39,7 @@ from gradmeter.report.scripts import script
 from gradmeter.report.templates import REPORT, environment
 from gradmeter.report.thumbnails import data_uri, thumbnail
 from gradmeter.report.writers import to_html
+from gradmeter.tables import write_table
 from gradmeter.trust.evaluation import Curve, reliability, risk_coverage
 from gradmeter.trust.evaluation.comparison import ALL, MEASURES, WRONG
 from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN
@@ -89,9 +89,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
     start_writing(folder)
     write_csv(folder / "estimates.csv", estimate_records(evaluation.comparison))
     write_csv(folder / "differences.csv", difference_records(evaluation.comparison))
-    # Opened by Python because Arrow accepts only paths that are UTF-8.
-    with atomic_write(folder / "judgements.parquet") as temporary, temporary.open("wb") as file:
-        pq.write_table(evaluation.rows, file, compression="zstd")
+    write_table(folder / "judgements.parquet", evaluation.rows)
     svgs: dict[str, str] = {}
     for stem, draw in _figures(evaluation):
         figures.save_for_screens(draw, folder / "figures" / stem)

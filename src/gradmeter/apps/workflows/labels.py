@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gradmeter.apps.workflows.label_notes import note_on_rate, notes_on
@@ -16,7 +15,6 @@ from gradmeter.apps.workflows.label_reading import ReadLabels, read_samples
 from gradmeter.apps.workflows.label_review import require_unchanged
 from gradmeter.errors import InputError, OutputError
 from gradmeter.files import (
-    atomic_write,
     is_incidental,
     remove_earlier,
     require_path,
@@ -28,6 +26,7 @@ from gradmeter.names import class_name, encode_name
 from gradmeter.runs.measuring import Skipped, Work
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.samples import Source
+from gradmeter.tables import read_metadata, write_table
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.labels import LabelCheck, LabelReadings, LabelVerdicts
 from gradmeter.trust.labels.folds import folds_of
@@ -174,8 +173,7 @@ def check_labels(
     sweep_beside(out)
     sweep(review_folder(out))
     remove_earlier(review_folder(out) / name for name in (REPORT, REVIEW, LABEL_STUDIO, FIFTYONE))
-    with atomic_write(out) as temporary, temporary.open("wb") as file:
-        pq.write_table(table.replace_schema_metadata({_NOTE: how.encode()}), file, compression="zstd")
+    write_table(out, table.replace_schema_metadata({_NOTE: how.encode()}))
     return CheckedLabels(table, verdicts, read, source, names, classifier.name, learned, reads, notes, out)
 
 
@@ -192,7 +190,7 @@ def require_ours(out: Path) -> None:
     require_short_name(out)
     if out.exists():
         try:
-            metadata = pq.read_schema(out).metadata or {}
+            metadata = read_metadata(out)
         except (OSError, pa.ArrowException):
             metadata = {}
         if _NOTE not in metadata:

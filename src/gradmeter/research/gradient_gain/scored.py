@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gradmeter.errors import DataError
-from gradmeter.files import atomic_write
+from gradmeter.tables import read_table, write_table
 
 Values = NDArray[np.float64]
 
@@ -53,7 +52,7 @@ def write_cases(path: Path, cases: Mapping[str, Scored]) -> None:
         pa.table({CASE: [name] * len(case.outside), OUTSIDE: case.outside, **case.scores})
         for name, case in cases.items()
     ]
-    _write(path, pa.concat_tables(parts))
+    write_table(path, pa.concat_tables(parts))
 
 
 def read_cases(path: Path) -> dict[str, Scored]:
@@ -72,7 +71,7 @@ def read_cases(path: Path) -> dict[str, Scored]:
 
 def write_predictions(path: Path, predicted: Predicted) -> None:
     """Write the predictions of a draw."""
-    _write(path, pa.table({LOSS: predicted.loss, **predicted.predictions}))
+    write_table(path, pa.table({LOSS: predicted.loss, **predicted.predictions}))
 
 
 def read_predictions(path: Path) -> Predicted:
@@ -85,14 +84,9 @@ def read_predictions(path: Path) -> Predicted:
     return Predicted(columns.pop(LOSS), columns)
 
 
-def _write(path: Path, table: pa.Table) -> None:
-    with atomic_write(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
-
-
 def _read(path: Path, *needed: str) -> dict[str, NDArray[Any]]:
     try:
-        table = pq.read_table(path)
+        table = read_table(path)
         if missing := [name for name in needed if name not in table.column_names]:
             raise ValueError(f"it has no column {missing[0]!r}")
     except (OSError, ValueError, pa.ArrowException) as error:

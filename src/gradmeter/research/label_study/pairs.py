@@ -7,17 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gradmeter.errors import DataError
-from gradmeter.files import atomic_write
 from gradmeter.reading.content import content_hashes
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.pseudo_labels import LABELS
 from gradmeter.reading.readings import Readings
+from gradmeter.tables import read_table, write_table
 from gradmeter.trust.labels import LabelReadings
 
 _BATCH = 200
@@ -100,8 +99,7 @@ class PairReader:
         rows, labels, values = (np.concatenate(column) for column in zip(*self._new, strict=True))
         flat = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values[0].size)
         table = pa.table({_ROW: rows, _LABEL: labels, _VALUES: flat})
-        with atomic_write(self._folder / f"pairs-{self._parts:04d}.parquet") as temporary:
-            pq.write_table(table, temporary, compression="zstd")
+        write_table(self._folder / f"pairs-{self._parts:04d}.parquet", table)
         self._new, self._parts = [], self._parts + 1
 
     def _read_forward(self) -> Readings:
@@ -126,7 +124,7 @@ class PairReader:
         paths = sorted(folder.glob("pairs-*.parquet"))
         for path in paths:
             try:
-                table = pq.read_table(path)
+                table = read_table(path)
             except (OSError, pa.ArrowException) as error:
                 raise DataError(f"{path} cannot be read ({error}); delete it and run the same command again") from error
             values = table[_VALUES].combine_chunks().flatten().to_numpy()

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gradmeter.errors import DataError
-from gradmeter.files import atomic_write
+from gradmeter.tables import read_table, write_table
 from gradmeter.trust.evaluation.resampling import Interval
 
 Labels = NDArray[np.int64]
@@ -66,12 +65,7 @@ class Sheet:
         columns |= {_SCORE + name: values for name, values in self.scores.items()}
         table = pa.table({**columns, _REASON: pa.array(self.reason.tolist(), pa.string())})
         note = {"rates": {name: asdict(rate) for name, rate in self.rates.items()}, "learned": self.learned}
-        with atomic_write(path) as temporary:
-            pq.write_table(
-                table.replace_schema_metadata({_NOTE: json.dumps(note)}),
-                temporary,
-                compression="zstd",
-            )
+        write_table(path, table.replace_schema_metadata({_NOTE: json.dumps(note)}))
 
     @classmethod
     def read(cls, path: Path) -> Sheet:
@@ -81,7 +75,7 @@ class Sheet:
             DataError: if the file cannot be read.
         """
         try:
-            table = pq.read_table(path)
+            table = read_table(path)
             note = json.loads(table.schema.metadata[_NOTE])
             columns = {name: table[name].to_numpy() for name in table.column_names}
             return cls(

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gradmeter.errors import DataError
-from gradmeter.files import atomic_write
+from gradmeter.tables import read_table, write_table
 
 KNOWN = "known"
 """The set of known test images."""
@@ -43,8 +42,7 @@ class Scores:
             {"set": pa.array(sets).dictionary_encode(), "score": np.concatenate(list(self.values.values()))}
         )
         cost = json.dumps({"fit_seconds": self.fit_seconds, "milliseconds": self.milliseconds}).encode()
-        with atomic_write(path) as temporary:
-            pq.write_table(table.replace_schema_metadata({_METADATA_KEY: cost}), temporary, compression="zstd")
+        write_table(path, table.replace_schema_metadata({_METADATA_KEY: cost}))
 
     @classmethod
     def read(cls, path: Path) -> Scores:
@@ -54,7 +52,7 @@ class Scores:
             DataError: if the file cannot be read.
         """
         try:
-            table = pq.read_table(path)
+            table = read_table(path)
             cost = json.loads(table.schema.metadata[_METADATA_KEY])
             sets, scores = table["set"].to_numpy(), table["score"].to_numpy()
         except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from gradmeter.errors import DataError
-from gradmeter.files import atomic_write
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
 from gradmeter.research.study.data import Concept, Draw
 from gradmeter.research.study.network import PaperCNN
+from gradmeter.tables import read_table, write_table
 
 _BATCH = 2000
 
@@ -48,8 +47,7 @@ def measure(network: PaperCNN, draw: Draw, folder: Path, *, biases: bool, on_ima
             table = readings.to_arrow()
             if concept.labels is not None:
                 table = table.append_column("label", pa.array(concept.labels))
-            with atomic_write(path) as temporary:
-                pq.write_table(table, temporary, compression="zstd")
+            write_table(path, table)
         on_images(len(concept))
 
 
@@ -66,7 +64,7 @@ def read_set(path: Path) -> tuple[Readings, np.ndarray | None]:
         DataError: the file is missing or damaged.
     """
     try:
-        table = pq.read_table(path)
+        table = read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path} cannot be read ({error}); remove it and run the same command again") from error
     labels = table["label"].to_numpy() if "label" in table.column_names else None

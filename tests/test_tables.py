@@ -1,0 +1,31 @@
+"""Tables in files of any name."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from gradmeter.tables import read_metadata, read_table, write_table
+
+TABLE = pa.table({"id": ["a", "b"], "value": [1, 2]})
+
+
+@pytest.mark.parametrize("name", ["table.parquet", "\udcff\n é.parquet"])
+def test_a_name_that_arrow_rejects(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    write_table(path, TABLE.replace_schema_metadata({"note": "mine"}))
+    assert read_table(path).equals(TABLE)
+    assert read_table(path, columns=["id"], filters=pc.field("value") > 1)["id"].to_pylist() == ["b"]
+    assert read_metadata(path) == {b"note": b"mine"}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_table(tmp_path / "missing")
+    (tmp_path / "text").write_text("text")
+    with pytest.raises(pa.ArrowInvalid):
+        read_table(tmp_path / "text")
+    write_table(tmp_path / "plain", TABLE)
+    assert read_metadata(tmp_path / "plain") == {}
