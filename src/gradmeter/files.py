@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
@@ -66,6 +67,18 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, in UTF-8 with Unix line ends."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def plainly_named(path: Path) -> Iterator[Path]:
+    """Yield a path to a file in valid UTF-8, for libraries that require it: the path itself or a temporary link."""
+    if str(path).isprintable():  # no surrogates, which stand for other bytes
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / "link"
+        link.symlink_to(path.resolve())
+        yield link
 
 
 def shortened(name: str, longest: int) -> str:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gradmeter.errors import DataError, one_line
+from gradmeter.files import plainly_named
 
 DEPTHS = (20, 32, 44, 56)
 """Numbers of layers of the networks."""
@@ -107,7 +108,8 @@ def load_cifar_resnet(folder: Path, depth: int) -> CifarResNet:
     """
     path, network = weights_path(folder, depth), CifarResNet(depth)
     try:
-        weights = load_file(path)
+        with plainly_named(path) as plain:
+            weights = load_file(plain)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path} cannot be read ({one_line(error)}); copy it again") from error
     # Files of old versions of PyTorch lack the numbers of batches, which eval mode does not use.

@@ -7,10 +7,11 @@ from gradmeter import DataError
 from gradmeter.research.study.tensors import read_tensors, write_tensors
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["x.safetensors", "\udcff\n.safetensors"])
+def test_what_is_written_is_read(name: str, tmp_path: Path) -> None:
     tensors = {"a": torch.arange(6.0).reshape(2, 3).T, "b": torch.tensor([7], dtype=torch.int64)}
-    write_tensors(tmp_path / "x.safetensors", tensors, {"restarts": 2, "accuracies": [0.5, 0.1 + 0.2]})
-    read, metadata = read_tensors(tmp_path / "x.safetensors")
+    write_tensors(tmp_path / name, tensors, {"restarts": 2, "accuracies": [0.5, 0.1 + 0.2]})
+    read, metadata = read_tensors(tmp_path / name)
     assert metadata == {"restarts": 2, "accuracies": [0.5, 0.1 + 0.2]}
     assert read.keys() == tensors.keys()
     assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from gradmeter.apps.onnx.checksum import checksum_of_file
 from gradmeter.apps.onnx.metadata import CHECKSUM, Metadata, is_judged
 from gradmeter.errors import DataError, InputError, one_line
+from gradmeter.files import plainly_named
 
 INPUT = "inputs"
 """Name of the graph's input."""
@@ -119,7 +120,8 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads, options.log_severity_level = threads, _ERRORS_ONLY
     options.graph_optimization_level = _OPTIMISED
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        with plainly_named(path) as plain:
+            return onnxruntime.InferenceSession(plain, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises errors of many types for files that are not its own
         raise DataError(
             f"{path} cannot be opened by onnxruntime ({one_line(error)}); expected an .onnx file that gradmeter "

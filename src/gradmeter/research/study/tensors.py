@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from gradmeter.errors import DataError
-from gradmeter.files import atomic_write
+from gradmeter.files import atomic_write, plainly_named
 
 # All metadata goes under one key: safetensors writes several keys in an order that differs between processes.
 _KEY = "gradmeter"
@@ -22,7 +22,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """Write named tensors and metadata atomically; equal content gives equal bytes."""
     with atomic_write(path) as temporary:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, temporary, metadata={_KEY: json.dumps(metadata, sort_keys=True)})
+        # Python writes the file, because safetensors rejects paths that are not valid UTF-8.
+        temporary.write_bytes(save(contiguous, metadata={_KEY: json.dumps(metadata, sort_keys=True)}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -32,7 +33,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         DataError: the file is missing, damaged or in another format.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with plainly_named(path) as plain, safe_open(plain, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
             return tensors, json.loads(file.metadata()[_KEY])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from gradmeter.errors import DataError, one_line
+from gradmeter.files import plainly_named
 from gradmeter.names import encode_name, listed
 from gradmeter.sources.models.placeholders import Placeholder, placeholders
 from gradmeter.sources.models.wrappers import of_network, without_wrappers
@@ -48,7 +47,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]
     magic = _first_bytes(path)
     if path.suffix == ".safetensors":
         try:
-            with _plainly_named(path) as plain, safe_open(plain, "pt") as file:
+            with plainly_named(path) as plain, safe_open(plain, "pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, _classes(file.metadata() or {})  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise DataError(f"{path} is not a readable .safetensors file: {one_line(error)}") from error
@@ -133,18 +132,6 @@ def _layout(tensor: Tensor) -> str:
     if tensor.is_quantized:
         return "quantised"
     return "meta" if tensor.is_meta else str(tensor.layout).removeprefix("torch.")
-
-
-@contextmanager
-def _plainly_named(path: Path) -> Iterator[Path]:
-    """A path to the file in valid UTF-8, as safetensors requires: the path itself or a temporary link."""
-    if encode_name(str(path)) == str(path):
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        link = Path(folder) / "weights"
-        link.symlink_to(path.resolve())
-        yield link
 
 
 def _first_bytes(path: Path) -> bytes:
