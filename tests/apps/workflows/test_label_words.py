@@ -3,10 +3,13 @@
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from gradmeter.apps.workflows.label_notes import notes_on
 from gradmeter.apps.workflows.label_words import answer, estimate, labels, share
 from gradmeter.trust.evaluation.resampling import Interval
+from gradmeter.trust.labels import LabelReadings
 from gradmeter.trust.reads import ReadsChoice
 
 
@@ -24,6 +27,15 @@ from gradmeter.trust.reads import ReadsChoice
 )
 def test_a_share_has_no_more_decimals_than_its_labels_resolve(value: float, count: int, expected: str) -> None:
     assert share(value, count) == expected
+
+
+def test_a_network_that_contradicts_most_labels_is_mentioned() -> None:
+    labels = np.arange(300) % 3
+    for agreeing, mentioned in ((140, True), (170, False)):
+        right = np.arange(300) < agreeing
+        logits = np.eye(3)[np.where(right, labels, (labels + 1) % 3)]
+        notes = notes_on(LabelReadings(labels, logits, logits), None, conflicts=0, learned=False)
+        assert any("may lie far outside the interval" in note for note in notes) is mentioned
 
 
 def test_one_label_is_not_many() -> None:
@@ -57,6 +69,10 @@ def test_no_wrong_label_is_only_the_likeliest_number() -> None:
     assert estimate(Interval(0.0, 0.0, 0.064), 2194) == "0.00 to 6.40"
     assert estimate(Interval(0.01, 0.0, 0.064), 2194) == "1.00"
     assert estimate(Interval(0.0, 0.0, 0.001), 30) == "0"
+    assert estimate(Interval(0.03, 0.0, 0.9), 1000) == "0.0 to 90.0"
+    assert answer(checked(Interval(0.1, 0.0, 0.9), 0))[0] == (
+        "Between 0 and 90 % of 30 labels are wrong (95 % interval): 0 to 27."
+    )
     assert answer(checked(Interval(0.0, 0.0, 0.001), 0))[0].startswith("About 0 % of 30 labels are wrong, 95 %")
 
 

@@ -16,6 +16,7 @@ from gradmeter.trust.labels import LabelCheck, LabelReadings, read_labels
 from gradmeter.trust.labels.corruption import KINDS, corrupt
 from gradmeter.trust.labels.folds import folds_of
 from gradmeter.trust.labels.heads import out_of_fold
+from gradmeter.trust.labels.rate import is_told
 from gradmeter.trust.labels.reasons import reasons_of
 from gradmeter.trust.labels.scores import LabelScores
 from trust.labels.clusters import CLASSES, clusters, with_labels
@@ -168,6 +169,25 @@ def test_auto_without_gradients_reads_the_forward_pass() -> None:
         LabelCheck(reads="all")
 
 
+def test_no_learned_label_is_of_a_class_without_labels() -> None:
+    """With most classes absent, each had as much evidence as the class of the label, so that all labels were wrong."""
+    inputs, wrong = clusters(600, 30)
+    absent = np.full((600, 7), -9.0, np.float32)
+    inputs = replace(inputs, logits=np.concatenate([inputs.logits, absent], axis=1))
+    folds = folds_of(inputs, 5, 0)
+    p = out_of_fold(inputs.embedding, inputs.labels, inputs.classes, folds)
+    verdicts = LabelCheck().fit_predict(replace(inputs, probabilities=p))
+    assert verdicts.rate.low <= wrong.mean() <= verdicts.rate.high < 0.1
+    assert ((verdicts.p_label < 0.5) == wrong).mean() > 0.98
+
+
+def test_labels_are_not_condemned_if_nothing_tells_their_share() -> None:
+    inputs, _ = clusters(600, 18)
+    verdicts = LabelCheck().fit_predict(replace(inputs, logits=np.zeros_like(inputs.logits)))
+    assert not is_told(verdicts.rate)
+    assert (1 - verdicts.p_label).mean() < 0.2
+
+
 def test_labels_of_one_class_and_too_few_inputs() -> None:
     inputs, _ = clusters(50, 0)
     with pytest.raises(InputError, match="class 1"):
@@ -215,6 +235,13 @@ def test_a_class_that_the_network_excludes() -> None:
     logits = inputs.logits.copy()
     logits[:, 0] = -np.inf
     assert np.isfinite(LabelCheck().fit_predict(replace(inputs, logits=logits)).p_label).all()
+
+
+@pytest.mark.parametrize("name", ["labels", "logits", "embedding", "probabilities"])
+def test_arrays_of_another_kind(name: str) -> None:
+    inputs, _ = clusters(300, 10)
+    with pytest.raises(InputError, match=f"{name}: a list; expected a NumPy array"):
+        replace(inputs, **{name: inputs.logits.tolist()})
 
 
 def test_readings_of_another_kind() -> None:

@@ -10,11 +10,12 @@ from gradmeter.report.probabilities import percent
 from gradmeter.trust.doubts import FEW, LEARNED, contradicted
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.labels import LabelReadings
+from gradmeter.trust.labels.rate import is_told
 
 # Classes named in a note.
 _NAMED = 5
-# An interval of the share of wrong labels that is wider says nothing.
-_OPEN = 0.5
+# A network that agrees with fewer labels may be too weak for its mistakes to be described by a fitted model.
+_WEAK = 0.5
 # Rows that are in memory together.
 _TILE = 4096
 
@@ -30,7 +31,7 @@ def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, conflicts:
     """
     notes = []
     labels = np.asarray(inputs.labels)
-    counts = np.bincount(labels, minlength=inputs.classes)
+    counts = inputs.counts
 
     def named(classes: NDArray[np.int64]) -> str:
         return listed(classes.tolist() if names is None else [names[number] for number in classes], _NAMED)
@@ -56,6 +57,12 @@ def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, conflicts:
                 f"the network agrees with {percent(agreement, 2)} % of the labels; if it was trained on them, give "
                 "--learned, or wrong labels that it learned stay hidden"
             )
+        if agreement < _WEAK:
+            notes.append(
+                f"the network agrees with only {percent(agreement, 0)} % of the labels; if it is that weak on these "
+                "data, the share of wrong labels may lie far outside the interval, on either side: use a network that "
+                "agrees with more of them"
+            )
         notes += [
             f"the network predicts {named(np.array([most]))} for {percent(share, 0)} % of the samples with the label "
             f"{named(np.array([label]))}; check the preprocessing, and whether --classes has the order of the "
@@ -67,7 +74,7 @@ def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, conflicts:
 
 def note_on_rate(rate: Interval) -> tuple[str, ...]:
     """Return a sentence if the labels do not tell how many of them are wrong."""
-    if rate.high - rate.low <= _OPEN:
+    if is_told(rate):
         return ()
     return (
         "the share of wrong labels cannot be told from these labels and this network: check more labels, or use a "

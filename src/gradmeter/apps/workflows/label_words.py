@@ -6,6 +6,7 @@ import math
 
 from gradmeter.apps.workflows.labels import CheckedLabels
 from gradmeter.trust.evaluation.resampling import Interval
+from gradmeter.trust.labels.rate import is_told
 from gradmeter.trust.reads import FORWARD
 
 
@@ -40,10 +41,9 @@ def wrong_labels(rate: Interval, count: int) -> str:
     value, low, high = (share(part, count) for part in parts)
     wrong, least, most = (round(part * count) for part in parts)
     if is_open(rate, count):
-        return (
-            f"Between {low} and {high} % of {labels(count)} are wrong (95 % interval): {least:,} to {most:,}. The "
-            "likeliest number is 0."
-        )
+        likeliest = "" if wrong else " The likeliest number is 0."
+        interval = f"{least:,} to {most:,}.{likeliest}"
+        return f"Between {low} and {high} % of {labels(count)} are wrong (95 % interval): {interval}"
     about = value.capitalize() if value.startswith("less") else f"About {value}"
     return (
         f"{about} % of {labels(count)} are wrong, 95 % interval {low} to {high} %: {labels(wrong)} ({least:,} to "
@@ -52,15 +52,15 @@ def wrong_labels(rate: Interval, count: int) -> str:
 
 
 def estimate(rate: Interval, count: int) -> str:
-    """The share of wrong labels in percent, as an interval if no wrong label is likeliest but some may be."""
+    """The share of wrong labels in percent, as an interval if a single number would mislead."""
     if is_open(rate, count):
         return f"{share(rate.low, count)} to {share(rate.high, count)}"
     return share(rate.value, count)
 
 
 def is_open(rate: Interval, count: int) -> bool:
-    """Whether the likeliest number of wrong labels is 0, but the interval holds others."""
-    return round(rate.value * count) == 0 < round(rate.high * count)
+    """Whether the interval says nothing, or the likeliest number of wrong labels is 0 but the interval holds others."""
+    return not is_told(rate) or round(rate.value * count) == 0 < round(rate.high * count)
 
 
 def share(value: float, count: int) -> str:

@@ -16,7 +16,7 @@ def contradicted_share(inputs: LabelReadings) -> float:
     A class is confident for an input if its probability reaches the mean of that of the inputs with this label. A label
     is contradicted if the most likely confident class is another one, and is also more likely than the label.
     """
-    counts = np.bincount(inputs.labels, minlength=inputs.classes)
+    counts = inputs.counts
     sums = np.zeros(inputs.classes)
     for start in range(0, len(inputs), _TILE):
         rows = slice(start, start + _TILE)

@@ -52,7 +52,7 @@ def corrupt(scores: LabelScores, seed: int = 0, share: float = SHARE) -> Corrupt
         InputError: if all given labels are of one class.
     """
     inputs, random = scores.inputs, np.random.default_rng([seed, 1])
-    present = np.bincount(inputs.labels, minlength=inputs.classes) > 0
+    present = inputs.counts > 0
     if present.sum() < 2:
         raise InputError(
             f"all {len(inputs):,} labels are class {inputs.labels[0]}; expected labels of at least two classes"
@@ -86,7 +86,7 @@ def _confusion(inputs: LabelReadings) -> Values:
     for start in range(0, len(inputs), _TILE):
         part = slice(start, start + _TILE)
         np.add.at(sums, inputs.labels[part], np.exp(inputs.log_probabilities(part)))
-    counts = np.bincount(inputs.labels, minlength=inputs.classes)[:, None]
+    counts = inputs.counts[:, None]
     confusion: Values = sums / np.maximum(counts, 1) + 1e-4 / inputs.classes
     return confusion
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradmeter.trust.labels.inputs import LabelReadings, Labels, Values
+from gradmeter.trust.labels.inputs import EXCLUDED, LabelReadings, Labels, Values
 from gradmeter.trust.labels.noise import Classes
 from gradmeter.trust.labels.scores import LabelScores
 
@@ -24,10 +24,16 @@ def network_expert(scores: LabelScores, rows: Labels) -> Values:
 
 
 def centre_expert(scores: LabelScores, rows: Labels) -> Values:
-    """Return the cosine similarity [n, C] to the mean direction of each class, the sample itself left out."""
-    cosines = scores.cosines_without_self(rows)
-    # The centres say nothing about a class without samples: it is as near as the nearest one.
-    return _SHARPNESS * np.where(cosines < -1, cosines.max(axis=1, keepdims=True), cosines)
+    """Return the cosine similarity [n, C] to the mean direction of each class, the sample itself left out.
+
+    The centres say nothing about a class without other samples: it is as near as the nearest one. But where heads were
+    fitted to these labels (out-of-fold probabilities), no sample is of a class without labels.
+    """
+    inputs, cosines = scores.inputs, scores.cosines_without_self(rows)
+    evidence = _SHARPNESS * np.where(cosines < -1, cosines.max(axis=1, keepdims=True), cosines)
+    if inputs.probabilities is not None:
+        evidence[:, inputs.counts == 0] = EXCLUDED
+    return evidence
 
 
 def vote_expert(scores: LabelScores, rows: Labels) -> Values:
@@ -42,7 +48,7 @@ def classes_of(inputs: LabelReadings) -> Classes:
 
     Heads that were fitted to these labels (out-of-fold probabilities) know the shares of the classes.
     """
-    counts = np.bincount(inputs.labels, minlength=inputs.classes)
+    counts = inputs.counts
     labelled = counts > 0
     sums = np.zeros((inputs.classes, inputs.classes))
     predicted = np.zeros(inputs.classes)

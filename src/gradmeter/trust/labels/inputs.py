@@ -27,8 +27,8 @@ ReadAt = Callable[[Labels, Labels], Readings]
 
 # Number of inputs that are read together.
 _BATCH = 256
-# Log probability of a class that the network excludes by a logit of minus infinity.
-_EXCLUDED = -1e6
+EXCLUDED = -1e6
+"""Log probability of a class that is excluded, by a logit of minus infinity for example."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +57,12 @@ class LabelReadings:
         """Check the shapes.
 
         Raises:
-            InputError: if they do not fit, or a label is not a class.
+            InputError: if they do not fit, a label is not a class, or an argument is no array.
         """
+        for name in ("labels", "logits", "embedding", "probabilities"):
+            array = getattr(self, name)
+            if not isinstance(array, np.ndarray) and (array is not None or name != "probabilities"):
+                raise InputError(f"{name}: a {type(array).__name__}; expected a NumPy array")
         if self.logits.ndim != 2 or self.logits.shape[1] < 2:
             raise InputError(f"logits have shape {self.logits.shape}; expected [N, C] with at least 2 classes")
         count, classes = self.logits.shape
@@ -86,6 +90,11 @@ class LabelReadings:
     def classes(self) -> int:
         """The number of classes, C."""
         return int(self.logits.shape[1])
+
+    @property
+    def counts(self) -> Labels:
+        """The number of labels of each class, [C]."""
+        return np.bincount(self.labels, minlength=self.classes)
 
     def require_numbers(self) -> None:
         """Check the values, which a single number that is not finite would make useless for all labels.
@@ -115,7 +124,7 @@ class LabelReadings:
         """Return log p [n, C] of some rows."""
         if self.probabilities is None:
             values: Values = log_softmax(np.asarray(self.logits[rows], np.float64), axis=1)
-            return np.maximum(values, _EXCLUDED)
+            return np.maximum(values, EXCLUDED)
         with np.errstate(divide="ignore"):
             logarithms = np.log(np.asarray(self.probabilities[rows], np.float64))
         return np.maximum(logarithms, np.log(np.finfo(np.float64).tiny))

@@ -14,7 +14,7 @@ from gradmeter.trust.labels.confident import contradicted_share
 from gradmeter.trust.labels.experts import centre_expert, classes_of, network_expert, vote_expert
 from gradmeter.trust.labels.inputs import Labels, Values
 from gradmeter.trust.labels.noise import Classes, NoiseModel, NoiseProblem, fit_noise, fit_with_one_error
-from gradmeter.trust.labels.rate import raised_by, rate_interval
+from gradmeter.trust.labels.rate import is_told, raised_by, rate_interval
 from gradmeter.trust.labels.scores import LabelScores
 
 Expert = Callable[[LabelScores, Labels], Values]
@@ -60,7 +60,8 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
 
     The likeliest share may be 0 although many more wrong labels are nearly as likely, where a weak network contradicts
     right labels, too. So if the interval holds 0, labels are judged with the share that is likeliest if one more label
-    was seen to be wrong: of a likelihood that falls with the share, this is the mean.
+    was seen to be wrong: of a likelihood that falls with the share, this is the mean. Of a flat likelihood it would be
+    the largest share; so not if the interval says nothing.
 
     Args:
         scores: the inputs, whose labels all count as right ones.
@@ -83,7 +84,8 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
     scores = scores.trusting(expit(-_log_odds(model, alone, scores, inputs.labels)))
     experts = (network_expert, centre_expert, *((vote_expert,) if learned else ()))
     evidence = [expert(scores, rows) for expert in experts]
-    like = model if rate.low > 0 else fit_with_one_error(problem, model, rate.high)
+    is_open = rate.low == 0 and is_told(rate)
+    like = fit_with_one_error(problem, model, rate.high) if is_open else model
     _, model = fit_noise(evidence, inputs.labels[rows], classes, copies=copies, like=like)
     return Judge(scores, experts, model, rate)
 

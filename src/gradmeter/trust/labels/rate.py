@@ -17,6 +17,8 @@ _LEAST, _MOST = 1e-6, 1 - 1e-6
 # First step of the search for a bound, in log odds; it doubles until the bound is passed, and the bound is then halved
 # until it is known this well.
 _STEP, _PRECISION = 0.25, 0.03
+# An interval that is wider says nothing.
+_OPEN = 0.5
 # Weight of each curve of the calibration where the search starts.
 _BENT = 0.01
 
@@ -45,6 +47,11 @@ def rate_interval(problem: NoiseProblem, fitted: NoiseModel, labels: float) -> I
     # The exact binomial bound if no label of n is wrong.
     least_high = 1 - ((1 - _CONFIDENCE) / 2) ** (1 / labels)
     return Interval(fitted.rate, min(low, fitted.rate), min(max(high, least_high, fitted.rate), 1.0))
+
+
+def is_told(rate: Interval) -> bool:
+    """Return whether the interval of an estimate is so narrow that it says something."""
+    return rate.high - rate.low <= _OPEN
 
 
 def raised_by(rate: Interval, contradicted: float, labels: float) -> Interval:
