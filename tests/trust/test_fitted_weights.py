@@ -80,6 +80,25 @@ def test_a_forward_pass_in_train_mode_changes_buffers(trust: TrustModel) -> None
         trust.predict_proba(images())
 
 
+def fused_step(model: nn.Module) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-5, fused=True)
+    model(images()).logsumexp(1).sum().backward()
+    optimizer.step()
+
+
+def flat_vector(model: nn.Module) -> None:
+    vector = nn.utils.parameters_to_vector(model.parameters())
+    nn.utils.vector_to_parameters(1.001 * vector, model.parameters())
+
+
+@pytest.mark.parametrize("change", [fused_step, flat_vector, lambda model: model[0].weight.data.mul_(1.001)])
+def test_changes_that_pytorch_does_not_count(trust: TrustModel, change: Callable[[nn.Module], object]) -> None:
+    trust.predict_proba(images())
+    change(trust.meter.model)
+    with pytest.warns(GradmeterWarning, match=CHANGED):
+        trust.predict_proba(images())
+
+
 def test_a_layer_is_replaced(trust: TrustModel) -> None:
     trust.meter.model[6] = nn.Linear(24, 10)  # type: ignore[index]
     with pytest.warns(GradmeterWarning, match=CHANGED):

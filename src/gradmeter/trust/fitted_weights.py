@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import suppress
 
 import torch
@@ -34,18 +35,19 @@ class FittedWeights:
         if known_hash is None:
             with suppress(UnsupportedModelError):
                 self.hash = weights_hash(network)
-        self._stamps, self._adapters = _stamps(network), adapters_in_use(network)
+        self._stamps, self._samples = _stamps(network), _samples(network)
+        self._adapters = adapters_in_use(network)
         self._changed = False
 
     def warn_if_changed(self, model: nn.Module) -> None:
-        """Warn if the network has other weights now. They are hashed only after one was written to or replaced.
+        """Warn if the network has other weights now. They are hashed only if one seems to have changed.
 
         Adapters of peft that are in use count as weights.
         """
         network = unwrapped(model)
-        stamps, adapters = _stamps(network), adapters_in_use(network)
-        if not _are_same(stamps, self._stamps) or adapters != self._adapters:
-            self._stamps, self._adapters = stamps, adapters
+        stamps, samples, adapters = _stamps(network), _samples(network), adapters_in_use(network)
+        if not _are_same(stamps, self._stamps) or samples != self._samples or adapters != self._adapters:
+            self._stamps, self._samples, self._adapters = stamps, samples, adapters
             self._changed = self.hash is not None and self.hash != weights_hash(network)
         if self._changed:
             warn(CHANGED)
@@ -66,10 +68,23 @@ _Stamps = list[tuple[Tensor, tuple[torch.dtype, int | None]]]
 
 
 def _stamps(network: nn.Module) -> _Stamps:
-    """Each tensor, its type, and a number that changes when it is written to, other than by its `data`."""
+    """Each tensor, its type, and a count of writes to it, but for those by `data` and fused optimizers."""
     return [
         (tensor, (tensor.dtype, None if tensor.is_inference() else tensor._version)) for tensor in _tensors(network)
     ]
+
+
+@torch.no_grad()
+def _samples(network: nn.Module) -> bytes:
+    """The first number of each tensor, which steps of a fused optimizer change, as does what changes all of its numbers."""
+    samples: defaultdict[tuple[torch.dtype, torch.device], list[Tensor]] = defaultdict(list)
+    for tensor in _tensors(network):
+        is_plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided and not tensor.is_meta
+        # There are few operations for numbers of one byte.
+        if is_plain and tensor.is_floating_point() and tensor.itemsize > 1 and tensor.numel():
+            first = tensor.as_strided((), (), tensor.storage_offset())
+            samples[tensor.dtype, tensor.device].append(first)
+    return b"".join(torch.stack(numbers).cpu().double().numpy().tobytes() for numbers in samples.values())
 
 
 def _are_same(first: _Stamps, second: _Stamps) -> bool:

@@ -117,7 +117,7 @@ class SegmentTrust:
         )
 
     def predict(self, features: SegmentFeatures) -> SegmentVerdicts:
-        """Judge segments of the same network; more features than `fit` used are allowed.
+        """Judge segments of the same network, which is not checked; more features than `fit` used are allowed.
 
         Raises:
             InputError: if features are missing.
