@@ -76,7 +76,7 @@ def _stamps(network: nn.Module) -> _Stamps:
 
 @torch.no_grad()
 def _samples(network: nn.Module) -> bytes:
-    """The first number of each tensor, which steps of a fused optimizer change, as does what changes all of its numbers."""
+    """The first number of each tensor: what changes all weights, as a step of a fused optimizer, changes it, too."""
     samples: defaultdict[tuple[torch.dtype, torch.device], list[Tensor]] = defaultdict(list)
     for tensor in _tensors(network):
         is_plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided and not tensor.is_meta

@@ -54,6 +54,7 @@ from gradmeter.trust.reads import (
     right_and_wrong,
 )
 from gradmeter.trust.risk import (
+    CONFIDENCE,
     COVERAGE_TOLERANCE,
     LEAST_PROBABILITY,
     Guarantee,
@@ -250,7 +251,7 @@ class TrustModel:
         known: Any,
         unknowns: Sequence[Any] = (),
         *,
-        confidence: float = 0.95,
+        confidence: float = CONFIDENCE,
         least_probability: float = LEAST_PROBABILITY,
         coverage_tolerance: float = COVERAGE_TOLERANCE,
         score: str = P_CORRECT,

@@ -33,6 +33,8 @@ from gradmeter.errors import GradmeterError, InputError
 from gradmeter.trust.evaluation.samples import finite_sample
 from gradmeter.trust.meta_classifier import P_CORRECT
 
+CONFIDENCE = 0.95
+"""Default of the probability that a guarantee holds."""
 LEAST_PROBABILITY = 0.5
 """Default of the smallest P(correct) that is accepted; below it, a prediction is more likely wrong than right."""
 COVERAGE_TOLERANCE = 0.005
@@ -117,7 +119,7 @@ def control_risk(
     thresholds: Sequence[Candidate],
     *,
     contents: ArrayLike | None = None,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
     coverage_tolerance: float = COVERAGE_TOLERANCE,
 ) -> Guarantee:
     """Return the guarantee of the strictest threshold whose coverage is close to the largest possible.

@@ -375,6 +375,9 @@ def test_what_cannot_be_is_refused_before_anything_is_measured(place: Path, at_p
         fit(recipe(place), "validation", [], tmp_path / "trust", meta_classifier="ridge", risk=0.1, score="p_known")
     with pytest.raises(InputError, match=r"score='p_known'.*--risk"):
         fit(recipe(place), "validation", [], tmp_path / "trust", score="p_known")
+    for option in ("confidence", "least_probability", "coverage_tolerance"):
+        with pytest.raises(InputError, match=rf"{option}=0\.9 without a risk guarantee; .*--risk"):
+            fit(recipe(place), "validation", [], tmp_path / "trust", **{option: 0.9})
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="mine "):

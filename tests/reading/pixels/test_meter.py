@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gradmeter import InputError, PixelMeter, PixelReadings, UnsupportedModelError
 from gradmeter.errors import SlowLayerWarning
 from gradmeter.reading.network import NotFinite
+from gradmeter.reading.pixels.meter import checked_pixels
 from gradmeter.reading.statistics import METRICS
 from oracles.moments import assert_agree
 from oracles.networks import randomise, samples
@@ -302,6 +303,14 @@ def test_a_batch_and_its_images() -> None:
     meter = PixelMeter(network)
     parts = PixelReadings.concatenate([meter(IMAGES[:1]), meter(IMAGES[1:])])
     torch.testing.assert_close(parts.values, meter(IMAGES).values, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("pixels", [1, 2, 64, 2**24 + 1, 4000 * 6000, 3 * 10**9])
+def test_the_pixels_that_are_checked_are_in_the_image(pixels: int) -> None:
+    """A single-precision number of the last of 24 million pixels was that of one more."""
+    numbers = checked_pixels(pixels)
+    assert (numbers[0], numbers[-1]) == (0, pixels - 1)
+    assert (numbers.diff() >= 0).all()
 
 
 def test_images_of_several_sizes() -> None:

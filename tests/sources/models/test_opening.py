@@ -251,6 +251,8 @@ def test_a_module_that_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("model", "meant"),
     [
+        ("net.py:make", "net:make"),
+        ("./models/net.py:make", "models.net:make"),
         ("tim:resnet10t", "timm:resnet10t"),
         ("torchvison:resnet18", "torchvision:resnet18"),
         ("hugging_face:a/b", "hf:a/b"),

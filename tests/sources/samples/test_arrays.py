@@ -66,6 +66,8 @@ def test_the_fingerprint_tells_the_pixels(tmp_path: Path) -> None:
     [
         ({"pictures": GREY}, "'images'.*pictures"),
         ({"images": GREY[0]}, r"\(4, 5\).*\[N, height, width\]"),
+        ({"images": np.stack([GREY[0]] * 3, 2)}, r"as a single one has.*images\[None\]"),
+        ({"images": GREY[0][..., None]}, r"\(4, 5, 1\), as a single one has"),
         ({"images": np.stack([GREY] * 4, 3)}, r"\(2, 4, 5, 4\)"),
         ({"images": np.zeros((2, 1, 101), np.uint8)}, "101 x 1"),
         ({"images": GREY[:0]}, r"\(0, 4, 5\)"),

@@ -49,6 +49,7 @@ from gradmeter.trust.meta_classifier import P_CORRECT
 from gradmeter.trust.model import TrustModel
 from gradmeter.trust.reads import AUTO, GRADIENTS, PILOT, PILOT_BATCH
 from gradmeter.trust.risk import (
+    CONFIDENCE,
     COVERAGE_TOLERANCE,
     LEAST_PROBABILITY,
     Guarantee,
@@ -120,7 +121,7 @@ def fit(
     meta_classifier: Any = "gradmeter",
     reads: str = AUTO,
     risk: float | None = None,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
     least_probability: float = LEAST_PROBABILITY,
     coverage_tolerance: float = COVERAGE_TOLERANCE,
     score: str = P_CORRECT,
@@ -159,8 +160,14 @@ def fit(
     require_free(folder)
     if risk is not None:
         require_rates(risk, confidence, least_probability, coverage_tolerance)
-    elif score != P_CORRECT:
-        raise InputError(f"score={score!r} without a risk guarantee; expected a risk too (--risk), as in 0.01")
+    for name, given, default in (
+        ("score", score, P_CORRECT),
+        ("confidence", confidence, CONFIDENCE),
+        ("least_probability", least_probability, LEAST_PROBABILITY),
+        ("coverage_tolerance", coverage_tolerance, COVERAGE_TOLERANCE),
+    ):
+        if risk is None and given != default:
+            raise InputError(f"{name}={given!r} without a risk guarantee; expected a risk too (--risk), as in 0.01")
     work = work or Work()
     recipe = recipe_for(recipe, known)
     classifier = recipe.open(work.device)

@@ -33,6 +33,8 @@ MANIFEST = "_heatmaps.json"
 _DOTS_PER_INCH = 130
 # By this a map's name is longer than that of its image.
 _LONGER = ".png"
+# If the network fails for so many images before the first map, it will for others.
+_MOST_FAILURES = 10
 # The text of a map that identifies the image it was drawn for.
 _DRAWN_FOR = "gradmeter image"
 
@@ -112,7 +114,7 @@ def heatmaps(
     settings = as_json({**identity(segmenter, device), **asdict(maps)})
     _require_own(out, settings, fresh=fresh)
     sweep(out)
-    begun, skipped, drawn = False, list[Skipped](), set[Path]()
+    begun, failures, skipped, drawn = False, 0, list[Skipped](), set[Path]()
     for index in range(len(source)):
         name = source.id(index)
         try:
@@ -127,6 +129,9 @@ def heatmaps(
                 _write(image, readings, target, maps)
             drawn.add(_files(target, maps)[0])
         except (Unreadable, InputError) as error:
+            failures += isinstance(error, InputError)
+            if not drawn and failures == _MOST_FAILURES:
+                raise
             skipped.append(Skipped(name, str(error)))
             on_skip(skipped[-1])
         on_progress(1)

@@ -271,7 +271,7 @@ class PixelMeter:
                 call.require_input_kept()
         outputs = [call for calls in kept.values() for call in calls]
         if structure.complete and outputs and all(call.output_unchanged for call in outputs):
-            pixels = torch.linspace(0, logits[0, 0].numel() - 1, _CHECKED, device="cpu").long()
+            pixels = checked_pixels(logits[0, 0].numel())
             y, x = pixels // logits.shape[3], pixels % logits.shape[3]
             mapped = [
                 path.at(y, x, call.output)
@@ -314,6 +314,12 @@ class PixelMeter:
             for name, log_scale, of_loss in zip(self._starts, log_scales, values, strict=True)
         ]
         return replace(readings[0], further={further.pseudo_label: further for further in readings[1:]})
+
+
+def checked_pixels(pixels: int) -> Tensor:
+    """Return numbers of pixels from the first to the last, [`_CHECKED`]."""
+    # In float32 the last of more than 2^24 pixels would be one that does not exist.
+    return torch.linspace(0, pixels - 1, _CHECKED, dtype=torch.float64, device="cpu").long()
 
 
 def _write(group: PowerSums, factor: Tensor, metrics: Sequence[str], out: Tensor) -> None:

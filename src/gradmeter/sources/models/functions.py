@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from torch import nn
 
@@ -66,9 +66,8 @@ def make_network(model: str) -> nn.Module:
     try:
         make = getattr(import_module(module), function)
     except (Exception, SystemExit) as error:  # code of the user may raise anything
-        kind = nearest_kind(module) if isinstance(error, ModuleNotFoundError) and error.name == module else None
-        if kind is not None:
-            raise InputError(f"{model}: {one_line(error)}; did you mean {kind}:{function}?") from error
+        if meant := _meant(module, error):
+            raise InputError(f"{model}: {one_line(error)}; did you mean {meant}:{function}?") from error
         raise InputError(
             f"{model}: {one_line(error)}; expected package.module:function, in this folder or installed"
         ) from error
@@ -83,3 +82,12 @@ def make_network(model: str) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise InputError(f"{model} returned a {type(network).__name__}; expected a torch.nn.Module")
     return network
+
+
+def _meant(module: str, error: BaseException) -> str | None:
+    """The module, or the library of models, that the user may have meant by one that cannot be imported."""
+    path = PurePath(module)
+    if path.suffix == ".py" or len(path.parts) > 1:
+        parts = path.with_suffix("").parts
+        return ".".join(parts) if all(map(str.isidentifier, parts)) else None
+    return nearest_kind(module) if isinstance(error, ModuleNotFoundError) and error.name == module else None

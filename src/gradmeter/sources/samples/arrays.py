@@ -104,6 +104,11 @@ def _check_images(path: str, images: ArrayRows) -> None:
         raise DataError(
             f"{path}: images have shape {images.shape}; expected [N, height, width] or [N, height, width, 1 or 3]"
         )
+    if len(images.shape) == 3 and images.shape[2] in (1, 3):
+        raise DataError(
+            f"{path}: images have shape {images.shape}, as a single one has; expected [N, height, width] or "
+            "[N, height, width, 1 or 3]: save images[None]"
+        )
     if reason := too_long(images.shape[2], images.shape[1]):
         raise DataError(f"{path}: images of {reason}")
     if images.dtype.kind != "f" and images.dtype not in (np.uint8, np.bool_):

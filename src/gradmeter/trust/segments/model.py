@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gradmeter.errors import GradmeterError, InputError
 from gradmeter.trust.reads import GRADIENTS
-from gradmeter.trust.risk import COVERAGE_TOLERANCE, LEAST_PROBABILITY, Candidate, candidates, require_rates
+from gradmeter.trust.risk import CONFIDENCE, COVERAGE_TOLERANCE, LEAST_PROBABILITY, Candidate, candidates, require_rates
 from gradmeter.trust.segments import saving
 from gradmeter.trust.segments.features import SegmentFeatures
 from gradmeter.trust.segments.heads import answers, classification, regression
@@ -59,7 +59,7 @@ class SegmentTrust:
         >>> trust.predict(segments(meter(images))).accepted
     """
 
-    def __init__(self, reads: str = GRADIENTS, risk: float | None = None, *, confidence: float = 0.95) -> None:
+    def __init__(self, reads: str = GRADIENTS, risk: float | None = None, *, confidence: float = CONFIDENCE) -> None:
         if reads not in READS:
             raise InputError(f"reads={reads!r}; expected {' or '.join(map(repr, READS))}")
         if risk is not None:
@@ -137,7 +137,7 @@ class SegmentTrust:
         risk: float,
         features: SegmentFeatures | Iterable[SegmentFeatures],
         *,
-        confidence: float = 0.95,
+        confidence: float = CONFIDENCE,
         least_probability: float = LEAST_PROBABILITY,
         coverage_tolerance: float = COVERAGE_TOLERANCE,
     ) -> SegmentGuarantee:
