@@ -253,6 +253,7 @@ def test_a_module_that_is_not_there() -> None:
     [
         ("net.py:make", "net:make"),
         ("./models/net.py:make", "models.net:make"),
+        ("/mine/net.py:make", "net:make in /mine"),
         ("tim:resnet10t", "timm:resnet10t"),
         ("torchvison:resnet18", "torchvision:resnet18"),
         ("hugging_face:a/b", "hf:a/b"),

@@ -60,17 +60,19 @@ def make_network(model: str) -> nn.Module:
         InputError: if the function does not exist, fails or does not return a module.
     """
     module, _, function = model.partition(":")
+    _require_module(module, function)
     # In the folder of gradmeter demo, a file may be named like a module of Python.
     if "" not in sys.path and module.partition(".")[0] != _OURS:
         sys.path.insert(0, "")
     try:
         make = getattr(import_module(module), function)
     except (Exception, SystemExit) as error:  # code of the user may raise anything
-        if meant := _meant(module, error):
-            raise InputError(f"{model}: {one_line(error)}; did you mean {meant}:{function}?") from error
-        raise InputError(
-            f"{model}: {one_line(error)}; expected package.module:function, in this folder or installed"
-        ) from error
+        is_missing = isinstance(error, ImportError | AttributeError)
+        reason = f"{model}: {'' if is_missing else f'{type(error).__name__}: '}{one_line(error)}"
+        kind = nearest_kind(module) if isinstance(error, ModuleNotFoundError) and error.name == module else None
+        if kind is not None:
+            raise InputError(f"{reason}; did you mean {kind}:{function}?") from error
+        raise InputError(f"{reason}; expected package.module:function, in this folder or installed") from error
     try:
         network = make()
         if isinstance(network, nn.Module):
@@ -84,10 +86,15 @@ def make_network(model: str) -> nn.Module:
     return network
 
 
-def _meant(module: str, error: BaseException) -> str | None:
-    """The module, or the library of models, that the user may have meant by one that cannot be imported."""
+def _require_module(module: str, function: str) -> None:
+    """Check that a module is not spelled as the path of its file.
+
+    Raises:
+        InputError: if it is.
+    """
     path = PurePath(module)
     if path.suffix == ".py" or len(path.parts) > 1:
         parts = path.with_suffix("").parts
-        return ".".join(parts) if all(map(str.isidentifier, parts)) else None
-    return nearest_kind(module) if isinstance(error, ModuleNotFoundError) and error.name == module else None
+        is_below = all(map(str.isidentifier, parts))
+        meant = f"{'.'.join(parts)}:{function}" if is_below else f"{path.stem}:{function} in {path.parent}"
+        raise InputError(f"{module}:{function} is a path; expected package.module:function: did you mean {meant}?")
