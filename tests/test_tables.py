@@ -1,5 +1,7 @@
 """Tables in files of any name."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +21,16 @@ def test_a_name_that_arrow_rejects(name: str, tmp_path: Path) -> None:
     assert read_table(path, columns=["id"], filters=pc.field("value") > 1)["id"].to_pylist() == ["b"]
     assert read_metadata(path) == {b"note": b"mine"}
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.slow
+def test_a_process_that_ends_right_after_reading_is_not_aborted(tmp_path: Path) -> None:
+    """Arrow's threads read ahead in a file of Python, and abort the process if it ends meanwhile."""
+    write_table(tmp_path / "table.parquet", pa.table({"number": range(100_000)}))
+    code = "import sys, torch\nfrom pathlib import Path\nfrom gradmeter.tables import read_table\n"
+    command = [sys.executable, "-c", code + "read_table(Path(sys.argv[1]))", str(tmp_path / "table.parquet")]
+    for _ in range(8):
+        assert subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
 def test_what_is_no_table(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""Tables in Parquet files. Python opens the files, because Arrow rejects paths that are not valid UTF-8."""
+"""Tables in Parquet files of any name, of which Arrow takes only those that are valid UTF-8."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def read_table(path: Path, **selection: Any) -> pa.Table:
         OSError: if the file cannot be opened.
         pyarrow.ArrowException: if it is no Parquet file, or damaged.
     """
-    with path.open("rb") as file:
+    with _opened(path) as file:
         return pq.read_table(file, **selection)
 
 
@@ -43,5 +44,10 @@ def read_metadata(path: Path) -> dict[bytes, bytes]:
         OSError: see `read_table`.
         pyarrow.ArrowException: see `read_table`.
     """
-    with path.open("rb") as file:
+    with _opened(path) as file:
         return pq.read_schema(file).metadata or {}
+
+
+def _opened(path: Path) -> pa.OSFile:
+    # Not a file of Python: Arrow's threads read ahead in it, and abort the process if it ends meanwhile.
+    return pa.OSFile(os.fsencode(path))
