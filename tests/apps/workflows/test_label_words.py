@@ -34,8 +34,11 @@ def test_a_network_that_contradicts_most_labels_is_mentioned() -> None:
     for agreeing, mentioned in ((140, True), (170, False)):
         right = np.arange(300) < agreeing
         logits = np.eye(3)[np.where(right, labels, (labels + 1) % 3)]
-        notes = notes_on(LabelReadings(labels, logits, logits), None, conflicts=0, learned=False)
-        assert any("may lie far outside the interval" in note for note in notes) is mentioned
+        of_network = LabelReadings(labels, logits, logits)
+        of_heads = LabelReadings(labels, np.eye(3)[labels], logits, probabilities=logits)
+        for inputs, learned in ((of_network, False), (of_heads, True)):
+            notes = notes_on(inputs, None, conflicts=0, learned=learned)
+            assert any("may lie far outside the interval" in note for note in notes) is mentioned
 
 
 def test_one_label_is_not_many() -> None:

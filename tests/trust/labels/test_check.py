@@ -181,11 +181,14 @@ def test_no_learned_label_is_of_a_class_without_labels() -> None:
     assert ((verdicts.p_label < 0.5) == wrong).mean() > 0.98
 
 
-def test_labels_are_not_condemned_if_nothing_tells_their_share() -> None:
+def test_labels_are_neither_condemned_nor_certain_if_nothing_tells_their_share() -> None:
     inputs, _ = clusters(600, 18)
-    verdicts = LabelCheck().fit_predict(replace(inputs, logits=np.zeros_like(inputs.logits)))
-    assert not is_told(verdicts.rate)
-    assert (1 - verdicts.p_label).mean() < 0.2
+    noise = np.random.default_rng(0).normal(size=inputs.embedding.shape).astype(np.float32)
+    flat = replace(inputs, logits=np.zeros_like(inputs.logits))
+    for blind in (flat, replace(flat, embedding=noise)):
+        verdicts = LabelCheck().fit_predict(blind)
+        assert not is_told(verdicts.rate)
+        assert 0.01 < (1 - verdicts.p_label).mean() < 0.2
 
 
 def test_labels_of_one_class_and_too_few_inputs() -> None:

@@ -47,21 +47,25 @@ def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, conflicts:
         twice = "1 input occurs" if conflicts == 1 else f"{conflicts:,} inputs occur"
         least = "at least one of them" if conflicts == 1 else "at least one of each"
         notes.append(f"{twice} more than once with different labels; {least} is wrong")
-    if not learned and len(labels) >= FEW:
-        predictions = np.concatenate(
-            [inputs.logits[start : start + _TILE].argmax(axis=1) for start in range(0, len(labels), _TILE)]
+    if len(labels) < FEW:
+        return tuple(notes)
+    outputs = inputs.logits if inputs.probabilities is None else inputs.probabilities
+    predictions = np.concatenate(
+        [outputs[start : start + _TILE].argmax(axis=1) for start in range(0, len(labels), _TILE)]
+    )
+    agreement = float((predictions == labels).mean())
+    if agreement < _WEAK:
+        judge = "new last layers that did not learn them agree" if learned else "the network agrees"
+        notes.append(
+            f"{judge} with only {percent(agreement, 0)} % of the labels; unless most labels are wrong, the share of "
+            "wrong ones may lie far outside the interval, on either side: check more labels, or use a network that "
+            "agrees with more of them"
         )
-        agreement = float((predictions == labels).mean())
+    if not learned:
         if agreement >= LEARNED:
             notes.append(
                 f"the network agrees with {percent(agreement, 2)} % of the labels; if it was trained on them, give "
                 "--learned, or wrong labels that it learned stay hidden"
-            )
-        if agreement < _WEAK:
-            notes.append(
-                f"the network agrees with only {percent(agreement, 0)} % of the labels; if it is that weak on these "
-                "data, the share of wrong labels may lie far outside the interval, on either side: use a network that "
-                "agrees with more of them"
             )
         notes += [
             f"the network predicts {named(np.array([most]))} for {percent(share, 0)} % of the samples with the label "

@@ -25,6 +25,8 @@ _LEAST_ROWS = 2000
 _TILE = 4096
 # How often labels are judged anew with centres of the labels that were right so far.
 _PASSES = 2
+# The largest share that labels are judged with if the likeliest is smaller and the interval says nothing.
+_UNTOLD = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +63,7 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
     The likeliest share may be 0 although many more wrong labels are nearly as likely, where a weak network contradicts
     right labels, too. So if the interval holds 0, labels are judged with the share that is likeliest if one more label
     was seen to be wrong: of a likelihood that falls with the share, this is the mean. Of a flat likelihood it would be
-    the largest share; so not if the interval says nothing.
+    the largest share; so if the interval says nothing, it is a tenth at most.
 
     Args:
         scores: the inputs, whose labels all count as right ones.
@@ -84,8 +86,8 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
     scores = scores.trusting(expit(-_log_odds(model, alone, scores, inputs.labels)))
     experts = (network_expert, centre_expert, *((vote_expert,) if learned else ()))
     evidence = [expert(scores, rows) for expert in experts]
-    is_open = rate.low == 0 and is_told(rate)
-    like = fit_with_one_error(problem, model, rate.high) if is_open else model
+    most = rate.high if is_told(rate) else _UNTOLD
+    like = model if rate.low > 0 else fit_with_one_error(problem, model, most)
     _, model = fit_noise(evidence, inputs.labels[rows], classes, copies=copies, like=like)
     return Judge(scores, experts, model, rate)
 
