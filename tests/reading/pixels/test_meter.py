@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gradmeter import InputError, PixelMeter, PixelReadings, UnsupportedModelError
-from gradmeter.errors import SlowLayerWarning
+from gradmeter.errors import ProbabilitiesWarning, SlowLayerWarning
 from gradmeter.reading.network import NotFinite
 from gradmeter.reading.pixels.meter import checked_pixels
 from gradmeter.reading.statistics import METRICS
@@ -303,6 +303,17 @@ def test_a_batch_and_its_images() -> None:
     meter = PixelMeter(network)
     parts = PixelReadings.concatenate([meter(IMAGES[:1]), meter(IMAGES[1:])])
     torch.testing.assert_close(parts.values, meter(IMAGES).values, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("last", [nn.Softmax(1), nn.Sigmoid(), nn.Sequential(nn.Conv2d(4, 1, 1), nn.Sigmoid())])
+def test_probabilities_in_place_of_logits(last: nn.Module) -> None:
+    torch.manual_seed(0)
+    head = nn.Conv2d(3, 4, 3, padding=1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        PixelMeter(nn.Sequential(head, last).eval())(torch.randn(2, 3, 8, 8))
+    assert ProbabilitiesWarning in {warning.category for warning in caught}
+    PixelMeter(head.eval())(torch.randn(2, 3, 8, 8))
 
 
 @pytest.mark.parametrize("pixels", [1, 2, 64, 2**24 + 1, 4000 * 6000, 3 * 10**9])

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradmeter.errors import InputError, SlowLayerWarning, UnsupportedModelError, warn
+from gradmeter.errors import InputError, ProbabilitiesWarning, SlowLayerWarning, UnsupportedModelError, warn
 from gradmeter.reading.allocator import keep_freed_memory
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.memory_format import in_memory_format
@@ -40,6 +40,8 @@ from gradmeter.reading.statistics import STATISTICS, Moments, PowerSums
 _PIXELS = 8192
 # Pixels whose logits are compared with what the layers returned.
 _CHECKED = 8
+# The least number of outputs that tell whether they are probabilities.
+_TELLING = 64
 # Images of every size have a structure of their own.
 _MAX_STRUCTURES = 256
 # Largest difference of logits, relative to the largest.
@@ -208,6 +210,7 @@ class PixelMeter:
             # First all images, so that an error names those without finite logits.
             with measuring(self._network, gradients=False):
                 in_batch = pixel_logits(self._network, batch, self.size)
+            _warn_of_probabilities(in_batch)
             sample = batch.rows([0])
             with measuring(self._network):
                 structure, alone = find_structure(
@@ -314,6 +317,17 @@ class PixelMeter:
             for name, log_scale, of_loss in zip(self._starts, log_scales, values, strict=True)
         ]
         return replace(readings[0], further={further.pseudo_label: further for further in readings[1:]})
+
+
+def _warn_of_probabilities(outputs: Tensor) -> None:
+    """Warn if outputs [N, C, H, W] look like those of a softmax or of sigmoids."""
+    low, high = outputs.detach().aminmax()
+    if outputs.numel() >= _TELLING and 0 < low <= high <= 1:
+        warn(
+            "the network's outputs look like probabilities: they lie between 0 and 1 at all pixels; expected logits, "
+            "since a softmax, or for one channel a sigmoid, is applied to them: remove the last one, or return logits",
+            ProbabilitiesWarning,
+        )
 
 
 def checked_pixels(pixels: int) -> Tensor:
