@@ -15,7 +15,7 @@ pytest.importorskip("accelerate", reason="the extra transformers is not installe
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments, set_seed
 
 from gradmeter import GradientMeter
-from gradmeter.errors import InputError, UnsupportedModelError
+from gradmeter.errors import GradmeterWarning, InputError, UnsupportedModelError
 from gradmeter.trust.adapters.transformers import GradmeterCallback
 
 pytestmark = pytest.mark.slow
@@ -94,6 +94,15 @@ def test_other_processes_log_nothing(tmp_path: Path) -> None:
     callback = GradmeterCallback(trainer, Unread())
     trainer.state.is_world_process_zero = False
     callback.on_evaluate(trainer.args, trainer.state, trainer.control, model=trainer.model)
+    assert trainer.state.log_history == []
+
+
+def test_nothing_is_logged_for_outputs_that_are_not_finite(tmp_path: Path) -> None:
+    trainer = trainer_in(tmp_path)
+    callback = GradmeterCallback(trainer, DataLoader(VALIDATION, 50))
+    trainer.model.classifier.bias.data[0] = torch.nan
+    with pytest.warns(GradmeterWarning, match="logs nothing"):
+        callback.on_evaluate(trainer.args, trainer.state, trainer.control, model=trainer.model)
     assert trainer.state.log_history == []
 
 

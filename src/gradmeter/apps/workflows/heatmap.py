@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -33,8 +34,6 @@ MANIFEST = "_heatmaps.json"
 _DOTS_PER_INCH = 130
 # By this a map's name is longer than that of its image.
 _LONGER = ".png"
-# If the network fails for so many images before the first map, it will for others.
-_MOST_FAILURES = 10
 # The text of a map that identifies the image it was drawn for.
 _DRAWN_FOR = "gradmeter image"
 
@@ -59,9 +58,9 @@ class Maps:
         """Check the values."""
         if self.statistic not in STATISTICS:
             raise InputError(f"statistic {self.statistic!r}; expected one of {', '.join(STATISTICS)}")
-        if self.limits is not None and not 0 < self.limits[0] < self.limits[1]:
+        if self.limits is not None and not 0 < self.limits[0] < self.limits[1] < math.inf:
             low, high = self.limits
-            raise InputError(f"limits {low:g} and {high:g}; expected two positive numbers, the smaller first")
+            raise InputError(f"limits {low:g} and {high:g}; expected two finite positive numbers, the smaller first")
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def heatmaps(
     settings = as_json({**identity(segmenter, device), **asdict(maps)})
     _require_own(out, settings, fresh=fresh)
     sweep(out)
-    begun, failures, skipped, drawn = False, 0, list[Skipped](), set[Path]()
+    begun, skipped, drawn = False, list[Skipped](), set[Path]()
     for index in range(len(source)):
         name = source.id(index)
         try:
@@ -129,9 +128,6 @@ def heatmaps(
                 _write(image, readings, target, maps)
             drawn.add(_files(target, maps)[0])
         except (Unreadable, InputError) as error:
-            failures += isinstance(error, InputError)
-            if not drawn and failures == _MOST_FAILURES:
-                raise
             skipped.append(Skipped(name, str(error)))
             on_skip(skipped[-1])
         on_progress(1)

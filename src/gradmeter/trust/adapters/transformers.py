@@ -60,4 +60,5 @@ class GradmeterCallback(TrainerCallback):
             return
         move = partial(send_to_device, device=args.device)
         numbers = validation_numbers(kwargs["model"], self.loader, self.metrics, move)
-        self.trainer.log({f"eval_gradmeter/{name}": number for name, number in numbers.items()})
+        if numbers:
+            self.trainer.log({f"eval_gradmeter/{name}": number for name, number in numbers.items()})
