@@ -72,13 +72,15 @@ def write_text(path: Path, text: str) -> None:
 @contextmanager
 def plainly_named(path: Path) -> Iterator[Path]:
     """Yield a path to a file in valid UTF-8, for libraries that require it: the path itself or a temporary link."""
-    if str(path).isprintable():  # no surrogates, which stand for other bytes
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory() as folder:
+            link = Path(folder) / "link"
+            link.symlink_to(path.absolute())
+            yield link
+    else:
         yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        link = Path(folder) / "link"
-        link.symlink_to(path.resolve())
-        yield link
 
 
 def shortened(name: str, longest: int) -> str:

@@ -1,6 +1,7 @@
 """A network whose weights changed after `fit` is noticed, and weights that stay cost no hash."""
 
 import copy
+import math
 import pickle
 import warnings
 from collections.abc import Callable
@@ -97,6 +98,26 @@ def test_changes_that_pytorch_does_not_count(trust: TrustModel, change: Callable
     change(trust.meter.model)
     with pytest.warns(GradmeterWarning, match=CHANGED):
         trust.predict_proba(images())
+
+
+def test_tensors_of_any_kind() -> None:
+    model = nn.Module()
+    tensors = [
+        torch.zeros(3, dtype=torch.float8_e4m3fn),
+        torch.eye(3).to_sparse(),
+        torch.zeros(0),
+        torch.zeros(2, dtype=torch.complex64),
+        torch.zeros(1).expand(4),
+        torch.zeros(4, device="meta"),
+        torch.tensor(math.nan),
+        torch.arange(6.0, dtype=torch.bfloat16)[2:],
+    ]
+    for number, tensor in enumerate(tensors):
+        model.register_buffer(str(number), tensor)
+    before = fitted_weights._samples(model)
+    assert before == fitted_weights._samples(model)
+    tensors[-1].data[0] = 7
+    assert before != fitted_weights._samples(model)
 
 
 def test_a_layer_is_replaced(trust: TrustModel) -> None:

@@ -66,8 +66,8 @@ def test_the_fingerprint_tells_the_pixels(tmp_path: Path) -> None:
     [
         ({"pictures": GREY}, "'images'.*pictures"),
         ({"images": GREY[0]}, r"\(4, 5\).*\[N, height, width\]"),
-        ({"images": np.stack([GREY[0]] * 3, 2)}, r"as a single one has.*images\[None\]"),
-        ({"images": GREY[0][..., None]}, r"\(4, 5, 1\), as a single one has"),
+        ({"images": np.stack([GREY[0]] * 3, 2)}, r"\(4, 5, 3\).*images\[None\] if this is one image"),
+        ({"images": GREY[0][..., None]}, r"images\[..., None\] if these are 4 grey ones"),
         ({"images": np.stack([GREY] * 4, 3)}, r"\(2, 4, 5, 4\)"),
         ({"images": np.zeros((2, 1, 101), np.uint8)}, "101 x 1"),
         ({"images": GREY[:0]}, r"\(0, 4, 5\)"),
@@ -95,6 +95,12 @@ def test_bad_arrays(arrays: dict[str, Any], message: str, tmp_path: Path) -> Non
 def test_images_with_one_channel(tmp_path: Path) -> None:
     image = ImageArchive(Location(archive(tmp_path, images=GREY[..., None])), "L").read(1).content
     assert np.array_equal(np.asarray(image), GREY[1])
+
+
+def test_labels_show_that_narrow_images_are_not_one(tmp_path: Path) -> None:
+    source = ImageArchive(Location(archive(tmp_path, images=np.stack([GREY[0]] * 3, 2), labels=np.arange(4))), "L")
+    assert len(source) == 4
+    assert source.read(0).content.size == (3, 5)
 
 
 def test_damaged(tmp_path: Path) -> None:

@@ -53,6 +53,12 @@ class ImageArchive(Source):
         self.decoder = _Pixels(self._images.dtype.str, shape[:2] if shape[2:] == (1,) else shape, mode)
         self._labels, self.classes = checked_labels(path, arrays, self._count)
         self.labelled = self._labels is not None
+        if not self.labelled and shape[1:] in ((1,), (3,)):
+            raise DataError(
+                f"{path}: images have shape {self._images.shape}; expected [N, height, width] or [N, height, width, "
+                "1 or 3]: save images[None] if this is one image, and images[..., None] if these are "
+                f"{self._count} grey ones"
+            )
         self.columns = tuple(name for name in arrays if name not in (IMAGES, LABELS, NAMES))
 
     def __len__(self) -> int:
@@ -103,11 +109,6 @@ def _check_images(path: str, images: ArrayRows) -> None:
     if len(images.shape) not in (3, 4) or images.shape[3:] not in ((), (1,), (3,)) or 0 in images.shape:
         raise DataError(
             f"{path}: images have shape {images.shape}; expected [N, height, width] or [N, height, width, 1 or 3]"
-        )
-    if len(images.shape) == 3 and images.shape[2] in (1, 3):
-        raise DataError(
-            f"{path}: images have shape {images.shape}, as a single one has; expected [N, height, width] or "
-            "[N, height, width, 1 or 3]: save images[None]"
         )
     if reason := too_long(images.shape[2], images.shape[1]):
         raise DataError(f"{path}: images of {reason}")
