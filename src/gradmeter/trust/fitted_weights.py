@@ -35,7 +35,8 @@ class FittedWeights:
         if known_hash is None:
             with suppress(UnsupportedModelError):
                 self.hash = weights_hash(network)
-        self._stamps, self._samples = _stamps(network), _samples(network)
+        tensors = _tensors(network)
+        self._stamps, self._samples = _stamps(tensors), _samples(tensors)
         self._adapters = adapters_in_use(network)
         self._changed = False
 
@@ -45,7 +46,8 @@ class FittedWeights:
         Adapters of peft that are in use count as weights.
         """
         network = unwrapped(model)
-        stamps, samples, adapters = _stamps(network), _samples(network), adapters_in_use(network)
+        tensors, adapters = _tensors(network), adapters_in_use(network)
+        stamps, samples = _stamps(tensors), _samples(tensors)
         if not _are_same(stamps, self._stamps) or samples != self._samples or adapters != self._adapters:
             self._stamps, self._samples, self._adapters = stamps, samples, adapters
             self._changed = self.hash is not None and self.hash != weights_hash(network)
@@ -67,24 +69,21 @@ def _tensors(network: nn.Module) -> list[Tensor]:
 _Stamps = list[tuple[Tensor, tuple[torch.dtype, int | None]]]
 
 
-def _stamps(network: nn.Module) -> _Stamps:
+def _stamps(tensors: list[Tensor]) -> _Stamps:
     """Each tensor, its type, and a count of writes to it, but for those by `data` and fused optimizers."""
-    return [
-        (tensor, (tensor.dtype, None if tensor.is_inference() else tensor._version)) for tensor in _tensors(network)
-    ]
+    return [(tensor, (tensor.dtype, None if tensor.is_inference() else tensor._version)) for tensor in tensors]
 
 
-@torch.no_grad()
-def _samples(network: nn.Module) -> bytes:
+def _samples(tensors: list[Tensor]) -> bytes:
     """The first number of each tensor: what changes all weights, as a step of a fused optimizer, changes it, too."""
     samples: defaultdict[tuple[torch.dtype, torch.device], list[Tensor]] = defaultdict(list)
-    for tensor in _tensors(network):
+    for tensor in tensors:
         is_plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided and not tensor.is_meta
         # There are few operations for numbers of one byte.
         if is_plain and tensor.is_floating_point() and tensor.itemsize > 1 and tensor.numel():
-            first = tensor.as_strided((), (), tensor.storage_offset())
+            first = tensor.detach().as_strided((), (), tensor.storage_offset())
             samples[tensor.dtype, tensor.device].append(first)
-    return b"".join(torch.stack(numbers).cpu().double().numpy().tobytes() for numbers in samples.values())
+    return b"".join([torch.stack(numbers).cpu().double().numpy().tobytes() for numbers in samples.values()])
 
 
 def _are_same(first: _Stamps, second: _Stamps) -> bool:
