@@ -1,6 +1,7 @@
 """A round trip through MLflow: log, load and predict, with arrays, files, and a TrustModel of `gradmeter fit`."""
 
 import io
+import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -62,8 +63,12 @@ def png(index: int) -> bytes:
 
 
 def expected_of(trust: TrustModel, images: Any) -> pd.DataFrame:
-    frame = trust.verdicts(images).to_pandas()
-    return frame.assign(prediction=[CLASSES[number] for number in frame["prediction"]])
+    """The verdicts, with None for what there is none of."""
+    verdicts = trust.verdicts(images)
+    frame = verdicts.to_pandas()
+    empty = {name: verdicts[name].to_pylist() for name in verdicts.column_names if verdicts[name].null_count}
+    frame = frame.assign(prediction=[CLASSES[number] for number in frame["prediction"]])
+    return frame.assign(**{name: pd.Series(values, dtype=object) for name, values in empty.items()})
 
 
 def test_arrays(loaded: Any, trust: TrustModel) -> None:
@@ -72,6 +77,17 @@ def test_arrays(loaded: Any, trust: TrustModel) -> None:
     assert list(verdicts) == list(VERDICT_COLUMNS)
     pd.testing.assert_frame_equal(verdicts, expected_of(trust, images), check_dtype=False, rtol=1e-5)
     assert set(verdicts["accepted"]) == {True, False}
+
+
+def test_an_answer_of_the_server_is_json(loaded: Any) -> None:
+    from mlflow.pyfunc.scoring_server import predictions_to_json
+
+    answer = io.StringIO()
+    predictions_to_json(loaded.predict(digits()[0][1400:1460].numpy()), answer)
+    rows = json.loads(answer.getvalue(), parse_constant=pytest.fail)["predictions"]
+    assert {row["accepted"] for row in rows} == {True, False}
+    assert all((row["reason"] is None) == row["accepted"] for row in rows)
+    assert {row["p_known"] for row in rows} == {None}  # ridge_cv does not tell it
 
 
 def test_image_files(loaded: Any, trust: TrustModel) -> None:

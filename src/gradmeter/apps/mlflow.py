@@ -143,7 +143,7 @@ class Judging:
 
         Returns:
             A frame with a row for each input and the columns of `TrustModel.verdicts`; "prediction" is the name of the
-            class if the classes have names.
+            class if the classes have names. What there is none of is None and not NaN, which JSON does not have.
 
         Raises:
             DataError: if an image cannot be read, or the network fails on an input.
@@ -154,7 +154,12 @@ class Judging:
             tables = [self._of_arrays(model_input)]
         else:
             tables = [self._of_files(files, start) for start in range(0, len(files), _AT_ONCE)]
-        return pa.concat_tables(tables).select([*VERDICT_COLUMNS]).to_pandas()
+        verdicts = pa.concat_tables(tables).select([*VERDICT_COLUMNS])
+        frame = verdicts.to_pandas()
+        for name in VERDICT_COLUMNS:
+            if verdicts[name].null_count:
+                frame[name] = pd.Series(verdicts[name].to_pylist(), dtype=object)
+        return frame
 
     def _of_arrays(self, arrays: Any) -> pa.Table:
         """Return the verdicts on inputs that are prepared for the network."""
