@@ -47,5 +47,6 @@ def _crashes(layer: nn.Module) -> bool:
 
     RepVGG, MobileOne and FastViT begin with such a layer.
     """
-    is_pointwise = isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and max(layer.stride) > 1
-    return is_pointwise and layer.in_channels <= _NARROW
+    if not isinstance(layer, nn.Conv2d):
+        return False
+    return layer.kernel_size == (1, 1) and max(layer.stride) > 1 and layer.in_channels <= _NARROW

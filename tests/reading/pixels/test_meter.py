@@ -306,9 +306,12 @@ def test_a_batch_and_its_images() -> None:
 
 
 @pytest.mark.parametrize("last", [nn.Softmax(1), nn.Sigmoid(), nn.Sequential(nn.Conv2d(4, 1, 1), nn.Sigmoid())])
-def test_probabilities_in_place_of_logits(last: nn.Module) -> None:
+@pytest.mark.parametrize("size", [10, 100])
+def test_probabilities_in_place_of_logits(last: nn.Module, size: float) -> None:
     torch.manual_seed(0)
     head = nn.Conv2d(3, 4, 3, padding=1)
+    for values in head.parameters():
+        values.data *= size if isinstance(last, nn.Softmax) else 10  # sigmoids of larger ones are 0
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         PixelMeter(nn.Sequential(head, last).eval())(torch.randn(2, 3, 8, 8))

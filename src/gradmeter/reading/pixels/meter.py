@@ -17,6 +17,7 @@ from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.memory_format import in_memory_format
 from gradmeter.reading.network import (
     NotFinite,
+    are_probabilities,
     measuring,
     modules_of,
     owning_modules,
@@ -42,6 +43,8 @@ _PIXELS = 8192
 _CHECKED = 8
 # The least number of outputs that tell whether they are probabilities.
 _TELLING = 64
+# Sigmoids at all pixels of an image differ by more than this.
+_SPREAD = 0.5
 # Images of every size have a structure of their own.
 _MAX_STRUCTURES = 256
 # Largest difference of logits, relative to the largest.
@@ -321,8 +324,12 @@ class PixelMeter:
 
 def _warn_of_probabilities(outputs: Tensor) -> None:
     """Warn if outputs [N, C, H, W] look like those of a softmax or of sigmoids."""
-    low, high = outputs.detach().aminmax()
-    if outputs.numel() >= _TELLING and 0 < low <= high <= 1:
+    if outputs.numel() < _TELLING:
+        return
+    low, high = (float(end) for end in outputs.detach().aminmax())
+    # Logits of an untrained network may all lie there, too, but close to each other.
+    of_sigmoids = 0 < low <= high <= 1 and high - low > _SPREAD
+    if of_sigmoids or (low >= 0 and are_probabilities(outputs.detach())):
         warn(
             "the network's outputs look like probabilities: they lie between 0 and 1 at all pixels; expected logits, "
             "since a softmax, or for one channel a sigmoid, is applied to them: remove the last one, or return logits",
