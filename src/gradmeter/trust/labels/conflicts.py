@@ -51,7 +51,8 @@ class Conflicts:
         np.maximum.at(right, self.pair, -log_odds)
         others = np.full(len(self.of_pair), -np.inf)
         order = np.argsort(self.of_pair, kind="stable")
-        starts, counts = np.unique(self.of_pair[order], return_index=True, return_counts=True)[1:]
+        counts = np.bincount(self.of_pair)
+        starts = counts.cumsum() - counts
         for count in np.unique(counts[counts > 1]).tolist():
             pairs = order[starts[counts == count, None] + np.arange(count)]
             others[pairs[:, 1:]] = np.logaddexp.accumulate(right[pairs[:, :-1]], axis=1)

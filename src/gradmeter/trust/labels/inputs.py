@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ class LabelReadings:
         """The number of classes, C."""
         return int(self.logits.shape[1])
 
-    @property
+    @cached_property
     def counts(self) -> Labels:
         """The number of labels of each class, [C]."""
         return np.bincount(self.labels, minlength=self.classes)
