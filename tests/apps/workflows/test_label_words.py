@@ -36,8 +36,8 @@ def test_a_network_that_contradicts_most_labels_is_mentioned() -> None:
         logits = np.eye(3)[np.where(right, labels, (labels + 1) % 3)]
         of_network = LabelReadings(labels, logits, logits)
         of_heads = LabelReadings(labels, np.eye(3)[labels], logits, probabilities=logits)
-        for inputs, learned in ((of_network, False), (of_heads, True)):
-            notes = notes_on(inputs, None, conflicts=0, learned=learned)
+        for inputs in (of_network, of_heads):
+            notes = notes_on(inputs, None, conflicts=0)
             assert any("may lie far outside the interval" in note for note in notes) is mentioned
 
 

@@ -160,14 +160,15 @@ def fit(
     require_free(folder)
     if risk is not None:
         require_rates(risk, confidence, least_probability, coverage_tolerance)
-    for name, given, default in (
-        ("score", score, P_CORRECT),
-        ("confidence", confidence, CONFIDENCE),
-        ("least_probability", least_probability, LEAST_PROBABILITY),
-        ("coverage_tolerance", coverage_tolerance, COVERAGE_TOLERANCE),
-    ):
-        if risk is None and given != default:
-            raise InputError(f"{name}={given!r} without a risk guarantee; expected a risk too (--risk), as in 0.01")
+    else:
+        for name, given, default in (
+            ("score", score, P_CORRECT),
+            ("confidence", confidence, CONFIDENCE),
+            ("least_probability", least_probability, LEAST_PROBABILITY),
+            ("coverage_tolerance", coverage_tolerance, COVERAGE_TOLERANCE),
+        ):
+            if given != default:
+                raise InputError(f"{name}={given!r} without a risk guarantee; expected a risk too (--risk), as in 0.01")
     work = work or Work()
     recipe = recipe_for(recipe, known)
     classifier = recipe.open(work.device)

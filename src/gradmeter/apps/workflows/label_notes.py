@@ -20,14 +20,13 @@ _WEAK = 0.5
 _TILE = 4096
 
 
-def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, conflicts: int, learned: bool) -> tuple[str, ...]:
+def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, conflicts: int) -> tuple[str, ...]:
     """Return sentences on data that the check judges badly.
 
     Args:
-        inputs: the labels and what was read.
+        inputs: the labels and what was read; with probabilities, out-of-fold heads judge, and not the network itself.
         names: names of the classes; None if they have none.
         conflicts: number of inputs that occur with different labels.
-        learned: whether out-of-fold heads judge, and not the network's own last layer.
     """
     notes = []
     labels = np.asarray(inputs.labels)
@@ -49,6 +48,7 @@ def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, conflicts:
         notes.append(f"{twice} more than once with different labels; {least} is wrong")
     if len(labels) < FEW:
         return tuple(notes)
+    learned = inputs.probabilities is not None
     outputs = inputs.logits if inputs.probabilities is None else inputs.probabilities
     predictions = np.concatenate(
         [outputs[start : start + _TILE].argmax(axis=1) for start in range(0, len(labels), _TILE)]

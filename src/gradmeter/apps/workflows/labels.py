@@ -164,7 +164,7 @@ def check_labels(
     if reads == AUTO and verdicts.choice is not None:
         reads = verdicts.choice.reads
     names = classifier.classes or (None if source.classes is None else source.classes)
-    notes = (*notes_on(inputs, names, conflicts=verdicts.conflicts, learned=learned), *note_on_rate(verdicts.rate))
+    notes = (*notes_on(inputs, names, conflicts=verdicts.conflicts), *note_on_rate(verdicts.rate))
     for note in notes:
         work.on_note(f"{source.name}: {note}")
     table = _table(read.ids, inputs, verdicts, names)

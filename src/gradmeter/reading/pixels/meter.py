@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradmeter.errors import InputError, ProbabilitiesWarning, SlowLayerWarning, UnsupportedModelError, warn
+from gradmeter.errors import InputError, SlowLayerWarning, UnsupportedModelError, warn
 from gradmeter.reading.allocator import keep_freed_memory
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.memory_format import in_memory_format
 from gradmeter.reading.network import (
     NotFinite,
-    are_probabilities,
     measuring,
     modules_of,
     owning_modules,
@@ -29,7 +28,7 @@ from gradmeter.reading.pixels.blockwise import CutLayer
 from gradmeter.reading.pixels.calls import Kept, cutting, keeping
 from gradmeter.reading.pixels.closed_form import LastLayer, last_layer
 from gradmeter.reading.pixels.local import LocalLayer, local_layer
-from gradmeter.reading.pixels.outputs import Size, pixel_logits
+from gradmeter.reading.pixels.outputs import Size, pixel_logits, warn_of_probabilities
 from gradmeter.reading.pixels.readings import PixelReadings
 from gradmeter.reading.pixels.starts import PixelStarts
 from gradmeter.reading.pixels.structure import Structure, find_structure, measurable_layers
@@ -41,10 +40,6 @@ from gradmeter.reading.statistics import STATISTICS, Moments, PowerSums
 _PIXELS = 8192
 # Pixels whose logits are compared with what the layers returned.
 _CHECKED = 8
-# The least number of outputs that tell whether they are probabilities.
-_TELLING = 64
-# Sigmoids at all pixels of an image differ by more than this.
-_SPREAD = 0.5
 # Images of every size have a structure of their own.
 _MAX_STRUCTURES = 256
 # Largest difference of logits, relative to the largest.
@@ -213,7 +208,7 @@ class PixelMeter:
             # First all images, so that an error names those without finite logits.
             with measuring(self._network, gradients=False):
                 in_batch = pixel_logits(self._network, batch, self.size)
-            _warn_of_probabilities(in_batch)
+            warn_of_probabilities(in_batch)
             sample = batch.rows([0])
             with measuring(self._network):
                 structure, alone = find_structure(
@@ -320,21 +315,6 @@ class PixelMeter:
             for name, log_scale, of_loss in zip(self._starts, log_scales, values, strict=True)
         ]
         return replace(readings[0], further={further.pseudo_label: further for further in readings[1:]})
-
-
-def _warn_of_probabilities(outputs: Tensor) -> None:
-    """Warn if outputs [N, C, H, W] look like those of a softmax or of sigmoids."""
-    if outputs.numel() < _TELLING:
-        return
-    low, high = (float(end) for end in outputs.detach().aminmax())
-    # Logits of an untrained network may all lie there, too, but close to each other.
-    of_sigmoids = 0 < low <= high <= 1 and high - low > _SPREAD
-    if of_sigmoids or (low >= 0 and are_probabilities(outputs.detach())):
-        warn(
-            "the network's outputs look like probabilities: they lie between 0 and 1 at all pixels; expected logits, "
-            "since a softmax, or for one channel a sigmoid, is applied to them: remove the last one, or return logits",
-            ProbabilitiesWarning,
-        )
 
 
 def checked_pixels(pixels: int) -> Tensor:

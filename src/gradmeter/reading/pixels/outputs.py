@@ -9,12 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradmeter.errors import InputError
+from gradmeter.errors import InputError, ProbabilitiesWarning, warn
 from gradmeter.reading.inputs import Inputs
-from gradmeter.reading.network import NotFinite, answer, not_finite
+from gradmeter.reading.network import NotFinite, answer, are_probabilities, not_finite
 
 Size = tuple[int, int] | Literal["input"] | None
 """The size to which logits are upsampled: (height, width), that of the images, or None to leave them as they are."""
+
+# The least number of outputs that tell whether they are probabilities.
+_TELLING = 64
+# Sigmoids at all pixels of an image differ by more than this.
+_SPREAD = 0.5
 
 
 def pixel_logits(network: nn.Module, inputs: Inputs, size: Size) -> Tensor:
@@ -46,6 +51,21 @@ def pixel_logits(network: nn.Module, inputs: Inputs, size: Size) -> Tensor:
     if target is None or tuple(logits.shape[2:]) == target:
         return logits
     return F.interpolate(logits, size=target, mode="bilinear", align_corners=False)
+
+
+def warn_of_probabilities(outputs: Tensor) -> None:
+    """Warn if outputs [N, C, H, W] look like those of a softmax or of sigmoids."""
+    if outputs.numel() < _TELLING:
+        return
+    low, high = (float(end) for end in outputs.detach().aminmax())
+    # Logits of an untrained network may all lie there, too, but close to each other.
+    of_sigmoids = 0 < low <= high <= 1 and high - low > _SPREAD
+    if of_sigmoids or (low >= 0 and are_probabilities(outputs.detach())):
+        warn(
+            "the network's outputs look like probabilities: they lie between 0 and 1 at all pixels; expected logits, "
+            "since a softmax, or for one channel a sigmoid, is applied to them: remove the last one, or return logits",
+            ProbabilitiesWarning,
+        )
 
 
 def _found(output: Any) -> Any:
