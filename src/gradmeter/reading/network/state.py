@@ -19,6 +19,8 @@ from gradmeter.reading.network.autocast import autocast_set_aside
 from gradmeter.reading.network.restoring import restored_buffers, restored_weights
 from gradmeter.reading.network.structure import modules_of, parameters_of
 
+# Where attention with biases by position keeps them for each device, in timm and transformers.
+_CACHED_BIASES = "attention_bias_cache"
 # A measurement changes state that all threads share: the network's mode and hooks, and the random generators.
 _measuring_lock = threading.RLock()
 if hasattr(os, "register_at_fork"):
@@ -61,6 +63,7 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         stack.enter_context(restored_weights(network))
         stack.enter_context(_without_backward_hooks(modules))
         stack.enter_context(_uncached_parametrizations())
+        stack.enter_context(_without_cached_biases(modules))
         if gradients:
             stack.enter_context(_recurrent_layers_without_cudnn(modules))
         stack.enter_context(attention_without_fast_path())
@@ -119,6 +122,28 @@ def _uncached_parametrizations() -> Iterator[None]:
         yield
     finally:
         parametrize._cache_enabled = enabled
+
+
+@contextmanager
+def _without_cached_biases(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Set aside the biases that the attention of LeViT, EfficientFormer and TinyViT computes once in eval mode.
+
+    Those of a call without gradients have none, and those of a call with gradients belong to a graph that the first
+    backward pass frees.
+    """
+    aside = [(module, vars(module)[_CACHED_BIASES]) for module in modules if _CACHED_BIASES in vars(module)]
+
+    def forget(module: nn.Module, args: Any) -> None:
+        setattr(module, _CACHED_BIASES, {})
+
+    handles = [module.register_forward_pre_hook(forget) for module, _ in aside]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, biases in aside:
+            setattr(module, _CACHED_BIASES, biases)
 
 
 @contextmanager
