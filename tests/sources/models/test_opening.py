@@ -180,6 +180,7 @@ def stubborn():
     return Stubborn(64, 3)
 
 number = 3
+network = small()
 
 def text():
     return "text"
@@ -227,6 +228,7 @@ def test_a_function_neither_prints_nor_goes_elsewhere(module: str, capsys: pytes
         ("absent", "'absent'.*package.module:function"),
         ("failing", "RuntimeError: no such luck"),
         ("number", "TypeError"),
+        ("network", "is a network; expected a function"),
         ("stubborn", "ValueError: never"),
         ("own", "--image-size"),
         ("text", "a str; .* torch.nn.Module"),

@@ -57,7 +57,7 @@ def make_network(model: str) -> nn.Module:
     """Import and call the function; return its network in eval mode.
 
     Raises:
-        InputError: if the function does not exist, fails or does not return a module.
+        InputError: if there is no such function, or it fails or does not return a module.
     """
     module, _, function = model.partition(":")
     _require_module(module, function)
@@ -73,6 +73,8 @@ def make_network(model: str) -> nn.Module:
         if kind is not None:
             raise InputError(f"{reason}; did you mean {kind}:{function}?") from error
         raise InputError(f"{reason}; expected package.module:function, in this folder or installed") from error
+    if isinstance(make, nn.Module):
+        raise InputError(f"{model} is a network; expected a function without arguments that returns it")
     try:
         network = make()
         if isinstance(network, nn.Module):
