@@ -14,11 +14,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from gradmeter.errors import DataError
 from gradmeter.files import read_json, write_text
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
 from gradmeter.research.gradient_gain.exam import Exam
+from gradmeter.research.own_files import own_file
 
 _BATCH = 200
 _TIMED_BATCH, _ROUNDS = 64, 5
@@ -92,7 +92,5 @@ def read_price(folder: Path) -> Price:
         DataError: if the file cannot be read.
     """
     path = folder / PRICE
-    try:
+    with own_file(path):
         return Price(**read_json(path))
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path} cannot be read ({error}); delete it and run the same command again") from error

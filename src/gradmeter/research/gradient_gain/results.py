@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from gradmeter.errors import DataError
 from gradmeter.files import read_json, write_text
 from gradmeter.research.gradient_gain.draw import WRONG, reads
 from gradmeter.research.gradient_gain.gains import (
@@ -29,6 +28,7 @@ from gradmeter.research.gradient_gain.reading import Price
 from gradmeter.research.gradient_gain.regression import REGRESSORS
 from gradmeter.research.gradient_gain.scored import Predicted, Scored, method
 from gradmeter.research.gradient_gain.variants import FORWARD, GRADIENTS, NOISE
+from gradmeter.research.own_files import own_file
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class SubjectResults:
         Raises:
             DataError: if the file cannot be read.
         """
-        try:
+        with own_file(path):
             content = read_json(path)
             return cls(
                 {name: Measures.from_json(case) for name, case in content["cases"].items()},
@@ -122,8 +122,6 @@ class SubjectResults:
                 [Price(**price) for price in content["prices"]],
                 content["error"],
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} cannot be read ({error}); delete it and run the same command again") from error
 
 
 def _pairs(models: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gradmeter.errors import DataError
+from gradmeter.research.own_files import own_file
 from gradmeter.tables import read_table, write_table
 
 Values = NDArray[np.float64]
@@ -85,10 +85,8 @@ def read_predictions(path: Path) -> Predicted:
 
 
 def _read(path: Path, *needed: str) -> dict[str, NDArray[Any]]:
-    try:
+    with own_file(path):
         table = read_table(path)
         if missing := [name for name in needed if name not in table.column_names]:
             raise ValueError(f"it has no column {missing[0]!r}")
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise DataError(f"{path} cannot be read ({error}); delete it and run the same command again") from error
     return {name: table[name].to_numpy() for name in table.column_names}

@@ -16,6 +16,7 @@ from gradmeter.reading.content import content_hashes
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.pseudo_labels import LABELS
 from gradmeter.reading.readings import Readings
+from gradmeter.research.own_files import own_file
 from gradmeter.tables import read_table, write_table
 from gradmeter.trust.labels import LabelReadings
 
@@ -123,10 +124,8 @@ class PairReader:
     def _load(self, folder: Path) -> int:
         paths = sorted(folder.glob("pairs-*.parquet"))
         for path in paths:
-            try:
+            with own_file(path):
                 table = read_table(path)
-            except (OSError, pa.ArrowException) as error:
-                raise DataError(f"{path} cannot be read ({error}); delete it and run the same command again") from error
             values = table[_VALUES].combine_chunks().flatten().to_numpy()
             shape = len(table), len(self._meters[0].layers), -1
             self._add(table[_ROW].to_numpy(), table[_LABEL].to_numpy(), values.reshape(shape))

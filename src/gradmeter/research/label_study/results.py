@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from gradmeter.errors import DataError
 from gradmeter.files import read_json, write_text
 from gradmeter.research.gradient_gain.gains import Gain
 from gradmeter.research.gradient_gain.scored import Scored
 from gradmeter.research.label_study.measures import MEASURES, resample_planted
 from gradmeter.research.label_study.names import COMBINED, FORWARD
 from gradmeter.research.label_study.sheet import Sheet
+from gradmeter.research.own_files import own_file
 from gradmeter.trust.evaluation.resampling import Interval
 
 
@@ -93,7 +93,5 @@ def read_results(path: Path) -> list[SetResults]:
     Raises:
         DataError: if the file cannot be read.
     """
-    try:
+    with own_file(path):
         return [SetResults.from_json(content) for content in read_json(path)["sets"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} cannot be read ({error}); delete it and run the same command again") from error

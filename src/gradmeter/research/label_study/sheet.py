@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gradmeter.errors import DataError
+from gradmeter.research.own_files import own_file
 from gradmeter.tables import read_table, write_table
 from gradmeter.trust.evaluation.resampling import Interval
 
@@ -74,7 +74,7 @@ class Sheet:
         Raises:
             DataError: if the file cannot be read.
         """
-        try:
+        with own_file(path):
             table = read_table(path)
             note = json.loads(table.schema.metadata[_NOTE])
             columns = {name: table[name].to_numpy() for name in table.column_names}
@@ -88,5 +88,3 @@ class Sheet:
                 {name: Interval(**rate) for name, rate in note["rates"].items()},
                 note["learned"],
             )
-        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path} cannot be read ({error}); delete it and run the same command again") from error

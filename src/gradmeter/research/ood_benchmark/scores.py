@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gradmeter.errors import DataError
+from gradmeter.research.own_files import own_file
 from gradmeter.tables import read_table, write_table
 
 KNOWN = "known"
@@ -51,12 +51,10 @@ class Scores:
         Raises:
             DataError: if the file cannot be read.
         """
-        try:
+        with own_file(path):
             table = read_table(path)
             cost = json.loads(table.schema.metadata[_METADATA_KEY])
             sets, scores = table["set"].to_numpy(), table["score"].to_numpy()
-        except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
-            raise DataError(f"{path} cannot be read ({error}); delete it and run the same command again") from error
         return cls({name: scores[sets == name] for name in dict.fromkeys(sets)}, **cost)
 
 

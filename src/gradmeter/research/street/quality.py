@@ -10,8 +10,8 @@ from typing import Self
 import numpy as np
 import torch
 
-from gradmeter.errors import DataError
 from gradmeter.files import read_json, write_text
+from gradmeter.research.own_files import own_file
 from gradmeter.research.street.network import StreetNet, upsampled
 from gradmeter.research.street.scenes import Lesson, Scenes, Street
 
@@ -46,10 +46,8 @@ class Quality:
         Raises:
             DataError: if the file cannot be read.
         """
-        try:
+        with own_file(path):
             return cls(**read_json(path))
-        except (OSError, ValueError, TypeError) as error:
-            raise DataError(f"{path} cannot be read ({error}); delete it and run the same command again") from error
 
 
 def _measured(network: StreetNet, scenes: Scenes, street: Street, lesson: Lesson) -> tuple[float, float]:

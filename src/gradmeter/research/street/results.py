@@ -10,10 +10,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from gradmeter.errors import DataError
 from gradmeter.files import read_json, write_text
 from gradmeter.reading.pixels.scores import CONFIDENCES, SOFTMAX
 from gradmeter.research.gradient_gain.gains import Gain
+from gradmeter.research.own_files import own_file
 from gradmeter.research.street.judges import BOTH, FORWARD, GRADIENTS, INPUTS, NOISE, VARIANTS, judge_name
 from gradmeter.research.street.pixels import PixelScores
 from gradmeter.research.street.pooled import Measured, Pooled, Resampling, Values
@@ -149,7 +149,5 @@ def read_results(path: Path) -> dict[str, TaskResults]:
     Raises:
         DataError: if the file cannot be read.
     """
-    try:
+    with own_file(path):
         return {task: TaskResults.from_json(content) for task, content in read_json(path).items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} cannot be read ({error}); delete it and run the same command again") from error

@@ -13,10 +13,10 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 
-from gradmeter.errors import DataError
 from gradmeter.files import write_text
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import entropy, max_softmax
+from gradmeter.research.own_files import own_file
 from gradmeter.research.study.classifiers import TrainingTask, tasks
 from gradmeter.research.study.features import Features
 from gradmeter.research.study.names import MEASURES, PAPER_METRICS
@@ -161,14 +161,12 @@ def read_regressions(path: Path) -> dict[str, LinearClassifier]:
     Raises:
         DataError: the file is missing or damaged.
     """
-    try:
+    with own_file(path):
         content = json.loads(path.read_text(encoding="utf-8"))
         return {
             name: LinearClassifier(**{**fields, "features": Features.named(fields["features"])})
             for name, fields in content.items()
         }
-    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise DataError(f"{path} cannot be read ({error}); remove it and run the same command again") from error
 
 
 def judge_thresholds(outcome: Outcome, fitted: dict[str, LinearClassifier], aupr: Interpolation) -> Iterator[Result]:

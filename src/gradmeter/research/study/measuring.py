@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from gradmeter.errors import DataError
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
+from gradmeter.research.own_files import own_file
 from gradmeter.research.study.data import Concept, Draw
 from gradmeter.research.study.network import PaperCNN
 from gradmeter.tables import read_table, write_table
@@ -63,9 +63,7 @@ def read_set(path: Path) -> tuple[Readings, np.ndarray | None]:
     Raises:
         DataError: the file is missing or damaged.
     """
-    try:
+    with own_file(path):
         table = read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path} cannot be read ({error}); remove it and run the same command again") from error
     labels = table["label"].to_numpy() if "label" in table.column_names else None
     return Readings.from_arrow(table), labels

@@ -59,7 +59,7 @@ class Outcome:
             readings, labels = read_set(folder / f"{name}.parquet")
             if labels is None:
                 path = folder / f"{name}.parquet"
-                raise DataError(f"{path} has no labels; remove it and run the same command again")
+                raise DataError(f"{path} has no labels; delete it and run the same command again")
             wrong = readings.predictions.numpy() != labels
             if wrong.all() or not wrong.any():
                 raise DataError(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gradmeter.errors import DataError
 from gradmeter.files import write_text
+from gradmeter.research.own_files import own_file
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,10 @@ def read_results(path: Path) -> list[Result]:
     Raises:
         DataError: the file is missing or damaged.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [
-                Result(row["score"], row["column"], row["measure"], float(row["value"])) for row in csv.DictReader(file)
-            ]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}); remove it and run the same command again") from error
+    with own_file(path), path.open(encoding="utf-8", newline="") as file:
+        return [
+            Result(row["score"], row["column"], row["measure"], float(row["value"])) for row in csv.DictReader(file)
+        ]
 
 
 class AllResults:

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from gradmeter.errors import DataError
 from gradmeter.files import atomic_write, plainly_named
+from gradmeter.research.own_files import own_file
 
 # All metadata goes under one key: safetensors writes several keys in an order that differs between processes.
 _KEY = "gradmeter"
@@ -32,9 +32,6 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         DataError: the file is missing, damaged or in another format.
     """
-    try:
-        with plainly_named(path) as plain, safe_open(plain, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
-            return tensors, json.loads(file.metadata()[_KEY])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}); remove it and run the same command again") from error
+    with own_file(path), plainly_named(path) as plain, safe_open(plain, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
+        return tensors, json.loads(file.metadata()[_KEY])
