@@ -1,7 +1,5 @@
 """Networks that call `view` where only the default memory format of images allows it, as many tutorials do."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -97,25 +95,3 @@ def test_pixels() -> None:
 def test_a_view_that_no_memory_format_allows() -> None:
     with pytest.raises(RuntimeError, match="view size is not compatible"):
         GradientMeter(Flattening(lambda output: output.transpose(2, 3).view(-1, 4 * 36)))(torch.rand(2, 3, 8, 8))
-
-
-@pytest.mark.slow
-def test_a_layer_whose_gradient_crashes_pytorch_channels_last() -> None:
-    code = """
-import torch
-from torch import nn
-from gradmeter import GradientMeter
-network = nn.Sequential(nn.Conv2d(3, 48, 1, 2, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 4))
-GradientMeter(network.eval()).costs(torch.rand(2, 3, 224, 224))
-"""
-    process = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
-
-
-@pytest.mark.parametrize(("kernel", "stride", "is_default"), [(1, 2, True), (3, 2, False), (1, 1, False)])
-def test_only_such_a_layer_needs_the_default_format(kernel: int, stride: int, is_default: bool) -> None:
-    network = nn.Sequential(nn.Conv2d(3, 4, kernel, stride), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
-    seen: list[bool] = []
-    network[0].register_forward_pre_hook(lambda layer, args: seen.append(args[0].is_contiguous()))
-    GradientMeter(network.eval())(torch.rand(2, 3, 8, 8))
-    assert set(seen) == {is_default}

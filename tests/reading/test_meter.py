@@ -1446,6 +1446,13 @@ def test_a_network_that_was_traced() -> None:
     assert_equal(GradientMeter(torch.jit.trace(network, x))(x), GradientMeter(network)(x))
 
 
+def test_convolutions_that_were_traced() -> None:
+    network, x = build_case("residual")
+    meter, of_traced = GradientMeter(network), GradientMeter(torch.jit.trace(network, x))
+    assert_equal(of_traced(x), meter(x))
+    assert [cost.way for cost in of_traced.costs(x).layers] == [cost.way for cost in meter.costs(x).layers]
+
+
 def test_a_network_with_buffers_that_was_traced() -> None:
     network, x = nn.Sequential(nn.BatchNorm1d(5), small()).eval(), samples(12, 5).float()
     traced = torch.jit.trace(network, x)

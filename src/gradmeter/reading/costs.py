@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.layers import Use, Way
 from gradmeter.reading.memory_format import in_memory_format
-from gradmeter.reading.network import logits_of, measuring
+from gradmeter.reading.network import logits_of, loss_gradients, measuring
 
 
 @dataclass(frozen=True)
@@ -92,8 +91,7 @@ def plain_pass(network: nn.Module, batch: Inputs) -> Callable[[], Any]:
     def run() -> tuple[Tensor | None, ...]:
         with measuring(network):
             logits = in_memory_format(network, batch, lambda inputs: logits_of(network, inputs, {}))
-            loss = (logits.logsumexp(dim=1) - logits.amax(dim=1)).sum()
-            return torch.autograd.grad(loss, parameters, allow_unused=True)
+            return loss_gradients(logits, parameters)
 
     return run
 

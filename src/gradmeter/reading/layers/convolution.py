@@ -29,7 +29,7 @@ def _geometry(operation: Operation, kernel: Shape) -> Geometry:
     return Geometry(kernel, stride, dilation, padding, operation.saved("groups"))
 
 
-@register_rule("ConvolutionBackward0")
+@register_rule("ConvolutionBackward0", "ConvolutionBackward1")
 def convolution(operation: Operation) -> dict[int, PerSampleGradient]:
     """Weight [M, C / groups, *kernel] and bias [M]; if transposed, input and output are swapped."""
     if operation.axis.dim != 0:

@@ -11,6 +11,7 @@ from gradmeter.reading.network.answers import (
     require_same_logits,
 )
 from gradmeter.reading.network.autocast import autocast_of_caller
+from gradmeter.reading.network.loss_gradients import loss_gradients
 from gradmeter.reading.network.not_finite import NotFinite, not_finite
 from gradmeter.reading.network.state import attention_without_fast_path, measuring
 from gradmeter.reading.network.structure import (
@@ -34,6 +35,7 @@ __all__ = [
     "logits_difference",
     "logits_in",
     "logits_of",
+    "loss_gradients",
     "measuring",
     "modules_of",
     "not_finite",

@@ -13,6 +13,7 @@ from gradmeter.errors import InputError, UnsupportedModelError
 from gradmeter.reading.hooks import OfThisThread
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.network.autocast import autocast_of_caller
+from gradmeter.reading.network.loss_gradients import loss_gradients
 from gradmeter.reading.network.not_finite import NotFinite, not_finite
 
 # Samples in a batch where those with non-finite logits are looked for.
@@ -132,8 +133,7 @@ def not_finite_gradients(
     for row in rows:
         try:
             logits = answer(network, inputs.rows([row]))
-            loss = (logits.logsumexp(dim=1) - logits.amax(dim=1)).sum()
-            gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+            gradients = loss_gradients(logits, weights)
         except Exception:  # the network may reject a batch of one sample
             return None
         if not all(gradient is None or bool(torch.isfinite(gradient).all()) for gradient in gradients):
