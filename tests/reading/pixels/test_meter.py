@@ -305,18 +305,41 @@ def test_a_batch_and_its_images() -> None:
     torch.testing.assert_close(parts.values, meter(IMAGES).values, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("last", [nn.Softmax(1), nn.Sigmoid(), nn.Sequential(nn.Conv2d(4, 1, 1), nn.Sigmoid())])
-@pytest.mark.parametrize("size", [10, 100])
-def test_probabilities_in_place_of_logits(last: nn.Module, size: float) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", [None, (13, 9)])
+@pytest.mark.parametrize(
+    "last",
+    [
+        nn.Softmax(1),
+        nn.Sigmoid(),
+        nn.Sequential(nn.Conv2d(4, 1, 1), nn.Sigmoid()),
+        nn.Sequential(nn.Sigmoid(), nn.Upsample(scale_factor=2)),
+    ],
+)
+@pytest.mark.parametrize("scale", [0.1, 1000.0])
+def test_probabilities_in_place_of_logits(
+    last: nn.Module, scale: float, size: tuple[int, int] | None, dtype: torch.dtype
+) -> None:
     torch.manual_seed(0)
     head = nn.Conv2d(3, 4, 3, padding=1)
     for values in head.parameters():
-        values.data *= size if isinstance(last, nn.Softmax) else 10  # sigmoids of larger ones are 0
+        values.data *= scale
+    images = torch.randn(2, 3, 8, 8, dtype=dtype)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        PixelMeter(nn.Sequential(head, last).eval())(torch.randn(2, 3, 8, 8))
+        PixelMeter(nn.Sequential(head, last).eval().to(dtype), size=size)(images)
     assert ProbabilitiesWarning in {warning.category for warning in caught}
-    PixelMeter(head.eval())(torch.randn(2, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    "last",
+    [nn.Identity(), nn.ReLU(), nn.LogSoftmax(1), nn.Sequential(nn.Sigmoid(), nn.Conv2d(4, 4, 1)), nn.LogSigmoid()],
+)
+def test_logits_that_are_no_probabilities(last: nn.Module) -> None:
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SlowLayerWarning)
+        PixelMeter(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), last).eval())(torch.rand(2, 3, 8, 8) / 10)
 
 
 @pytest.mark.parametrize("pixels", [1, 2, 64, 2**24 + 1, 4000 * 6000, 3 * 10**9])

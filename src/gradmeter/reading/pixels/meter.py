@@ -208,13 +208,13 @@ class PixelMeter:
             # First all images, so that an error names those without finite logits.
             with measuring(self._network, gradients=False):
                 in_batch = pixel_logits(self._network, batch, self.size)
-            warn_of_probabilities(in_batch)
             sample = batch.rows([0])
             with measuring(self._network):
                 structure, alone = find_structure(
                     self._network, [*self._parameters], partial(pixel_logits, self._network, sample, self.size)
                 )
-            _require_same(alone[0], in_batch[0])
+            warn_of_probabilities(alone)
+            _require_same(alone[0].detach(), in_batch[0])
             if len(self._structures) >= _MAX_STRUCTURES:
                 del self._structures[next(iter(self._structures))]
             self._structures[key] = structure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -18,8 +19,10 @@ Size = tuple[int, int] | Literal["input"] | None
 
 # The least number of outputs that tell whether they are probabilities.
 _TELLING = 64
-# Sigmoids at all pixels of an image differ by more than this.
-_SPREAD = 0.5
+# Operations after which probabilities are still probabilities.
+_KEEPING = re.compile(
+    "Alias|Clone|Permute|Reshape|Select|Slice|Squeeze|ToCopy|Transpose|UnsafeView|Unsqueeze|Upsample|View"
+)
 
 
 def pixel_logits(network: nn.Module, inputs: Inputs, size: Size) -> Tensor:
@@ -54,16 +57,15 @@ def pixel_logits(network: nn.Module, inputs: Inputs, size: Size) -> Tensor:
 
 
 def warn_of_probabilities(outputs: Tensor) -> None:
-    """Warn if outputs [N, C, H, W] look like those of a softmax or of sigmoids."""
-    if outputs.numel() < _TELLING:
-        return
-    low, high = (float(end) for end in outputs.detach().aminmax())
-    # Logits of an untrained network may all lie there, too, but close to each other.
-    of_sigmoids = 0 < low <= high <= 1 and high - low > _SPREAD
-    if of_sigmoids or (low >= 0 and are_probabilities(outputs.detach())):
+    """Warn if outputs [N, C, H, W], with their graph, are those of a softmax or of sigmoids."""
+    node = outputs.grad_fn
+    while node is not None and _KEEPING.match(node.name()):
+        node = node.next_functions[0][0]
+    is_last = node is not None and node.name() in ("SigmoidBackward0", "SoftmaxBackward0")
+    if is_last or (outputs.numel() >= _TELLING and are_probabilities(outputs.detach())):
         warn(
-            "the network's outputs look like probabilities: they lie between 0 and 1 at all pixels; expected logits, "
-            "since a softmax, or for one channel a sigmoid, is applied to them: remove the last one, or return logits",
+            "the network's outputs are probabilities; expected logits, since a softmax, or for one channel a sigmoid, "
+            "is applied to them: remove the last softmax or sigmoid, or return the logits",
             ProbabilitiesWarning,
         )
 

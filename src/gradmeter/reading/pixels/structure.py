@@ -170,7 +170,7 @@ def find_structure(
         forward: computes the logits [1, C, H, W] of one sample.
 
     Returns:
-        The structure, and the logits.
+        The structure, and the logits with their graph.
 
     Raises:
         UnsupportedModelError: if the logits depend on none of the layers.
@@ -205,7 +205,7 @@ def find_structure(
         layer for layer in layers if not cuts.outside.isdisjoint(map(id, modules[layer].parameters(recurse=False)))
     )
     structure = Structure(last, tuple(layer for layer in layers if layer in before), through, outside, complete)
-    return structure, logits.detach()
+    return structure, logits
 
 
 def _reader(
