@@ -195,7 +195,7 @@ def test_labels_of_one_class_and_too_few_inputs() -> None:
     inputs, _ = clusters(50, 0)
     with pytest.raises(InputError, match="class 1"):
         LabelCheck().fit_predict(with_labels(inputs, np.ones(50, np.int64)))
-    with pytest.raises(InputError, match="4 different inputs"):
+    with pytest.raises(InputError, match="different inputs is 4"):
         LabelCheck().fit_predict(clusters(4, 0)[0])
     with pytest.raises(InputError, match="folds=1"):
         LabelCheck(folds=1)
@@ -304,8 +304,20 @@ def test_copies_of_fewer_inputs_than_folds(distinct: int) -> None:
     """Copies share a fold, so that some folds would have nothing to learn from."""
     inputs, _ = clusters(200, 10)
     copied = replace(inputs, contents=np.arange(len(inputs)).astype(np.uint64) % distinct)
-    with pytest.raises(InputError, match=f"{distinct} different inputs for 5 folds"):
-        LabelCheck().fit_predict(copied)
+    for judged in (LabelCheck().fit_predict, lambda inputs: folds_of(inputs, 5, 0)):
+        with pytest.raises(InputError, match=f"different inputs is {distinct}; .* folds, 5"):
+            judged(copied)
+
+
+def test_labels_that_are_corrected_in_place() -> None:
+    inputs, _ = clusters(200, 0)
+    inputs = replace(inputs, probabilities=np.full(inputs.logits.shape, 1 / CLASSES))
+    right = inputs.labels.copy()
+    inputs.labels[right == 2] = 1
+    LabelCheck().fit_predict(inputs)
+    inputs.labels[:] = right
+    expected = LabelCheck().fit_predict(replace(inputs))
+    np.testing.assert_array_equal(LabelCheck().fit_predict(inputs).log_odds, expected.log_odds)
 
 
 @pytest.mark.parametrize("count", [5, 6, 8])

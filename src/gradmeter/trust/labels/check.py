@@ -12,7 +12,7 @@ from gradmeter.errors import InputError
 from gradmeter.reading.readings import Readings
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.labels.conflicts import Conflicts
-from gradmeter.trust.labels.folds import folds_of
+from gradmeter.trust.labels.folds import folds_of, require_folds
 from gradmeter.trust.labels.gradient_evidence import with_gradients
 from gradmeter.trust.labels.inputs import LabelReadings, Labels, Values
 from gradmeter.trust.labels.judge import Judge, judge_labels
@@ -95,10 +95,7 @@ class LabelCheck:
         if not isinstance(inputs, LabelReadings):
             raise InputError(f"inputs are a {type(inputs).__name__}; expected LabelReadings, those of read_labels")
         inputs.require_numbers()
-        # Copies of an input share a fold.
-        distinct = len(inputs) if inputs.contents is None else len(np.unique(inputs.contents))
-        if distinct < self.folds:
-            raise InputError(f"{distinct:,} different inputs for {self.folds} folds; expected at least one for each")
+        require_folds(inputs, self.folds)
         if self.reads == GRADIENTS and inputs.at is None:
             raise InputError("the readings cannot read gradients; read with read_labels(...)")
         if len(np.unique(inputs.labels)) < 2:

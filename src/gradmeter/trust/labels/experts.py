@@ -32,7 +32,7 @@ def centre_expert(scores: LabelScores, rows: Labels) -> Values:
     inputs, cosines = scores.inputs, scores.cosines_without_self(rows)
     evidence = _SHARPNESS * np.where(cosines < -1, cosines.max(axis=1, keepdims=True), cosines)
     if inputs.probabilities is not None:
-        evidence[:, inputs.counts == 0] = EXCLUDED
+        evidence[:, scores.absent] = EXCLUDED
     return evidence
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -92,7 +91,7 @@ class LabelReadings:
         """The number of classes, C."""
         return int(self.logits.shape[1])
 
-    @cached_property
+    @property
     def counts(self) -> Labels:
         """The number of labels of each class, [C]."""
         return np.bincount(self.labels, minlength=self.classes)

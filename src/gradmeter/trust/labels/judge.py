@@ -63,7 +63,7 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
     The likeliest share may be 0 although many more wrong labels are nearly as likely, where a weak network contradicts
     right labels, too. So if the interval holds 0, labels are judged with the share that is likeliest if one more label
     was seen to be wrong: of a likelihood that falls with the share, this is the mean. Of a flat likelihood it would be
-    the largest share; so if the interval says nothing, it is a tenth at most.
+    the largest share; so if the interval says nothing, it is at most a tenth, or the likeliest share if that is larger.
 
     Args:
         scores: the inputs, whose labels all count as right ones.

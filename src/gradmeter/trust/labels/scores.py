@@ -50,6 +50,11 @@ class LabelScores:
         return nearest(self.inputs.embedding, self._count, self._seed)
 
     @cached_property
+    def absent(self) -> NDArray[np.bool_]:
+        """[C] whether no label is of a class."""
+        return self.inputs.counts == 0
+
+    @cached_property
     def sums(self) -> Values:
         """[C, d] sum of the directions of the embedding of each class, each as it counts."""
         directions = self.neighbours.embedding
