@@ -100,7 +100,10 @@ def test_changes_that_pytorch_does_not_count(trust: TrustModel, change: Callable
         trust.predict_proba(images())
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_tensors_of_any_kind() -> None:
+    freed = torch.zeros(3)
+    freed.untyped_storage().resize_(0)
     tensors = [
         torch.zeros(3, dtype=torch.float8_e4m3fn),
         torch.eye(3).to_sparse(),
@@ -109,6 +112,8 @@ def test_tensors_of_any_kind() -> None:
         torch.zeros(1).expand(4),
         torch.zeros(4, device="meta"),
         torch.tensor(math.nan),
+        freed,
+        torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]),
         torch.arange(6.0, dtype=torch.bfloat16)[2:],
     ]
     before = fitted_weights._samples(tensors)
