@@ -35,11 +35,17 @@ def require_free_folder(folder: Path, kind: str, main: str, *others: str) -> Non
         return is_incidental(path) or any(map(path.match, (main, *others)))
 
     try:
-        is_free = folder.is_dir() and ((folder / main).is_file() or all(map(is_part, folder.iterdir())))
+        has_main = folder.is_dir() and (folder / main).is_file()
+        is_free = _is_ours(folder / main) if has_main else folder.is_dir() and all(map(is_part, folder.iterdir()))
     except OSError as error:
         raise OutputError(f"{folder} cannot be read ({error.strerror}); choose another folder") from error
     if not is_free:
         raise OutputError(f"{folder} exists and holds no {kind}; choose another folder")
+
+
+def _is_ours(main: Path) -> bool:
+    """Whether a file is a main file, perhaps a damaged one."""
+    return b'"gradmeter":' in main.read_bytes()
 
 
 def write_main(path: Path, content: Mapping[str, Any]) -> None:

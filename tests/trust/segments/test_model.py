@@ -273,6 +273,20 @@ def test_foreign_folders_stay_as_they_are(trust: SegmentTrust, tmp_path: Path) -
         trust.save(tmp_path / "notes.txt")
     with pytest.raises(OutputError, match="expected at most 255"):
         trust.save(tmp_path / ("long" * 75))
+    (tmp_path / "coco").mkdir()
+    own = tmp_path / "coco/segments.json"
+    own.write_text('{"images": []}')
+    with pytest.raises(OutputError, match="holds no SegmentTrust; choose another folder"):
+        trust.save(own.parent)
+    assert own.read_text() == '{"images": []}'
+
+
+def test_a_damaged_main_file_is_replaced(trust: SegmentTrust, tmp_path: Path) -> None:
+    trust.save(tmp_path / "trust")
+    main = tmp_path / "trust/segments.json"
+    main.write_bytes(main.read_bytes()[:200])
+    trust.save(tmp_path / "trust")
+    SegmentTrust.load(tmp_path / "trust")
 
 
 def test_wrong_arguments() -> None:
