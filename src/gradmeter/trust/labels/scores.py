@@ -52,7 +52,8 @@ class LabelScores:
     @cached_property
     def absent(self) -> NDArray[np.bool_]:
         """[C] whether no label is of a class."""
-        return self.inputs.counts == 0
+        absent: NDArray[np.bool_] = self.inputs.counts == 0
+        return absent
 
     @cached_property
     def sums(self) -> Values:
