@@ -84,7 +84,7 @@ def _samples(tensors: list[Tensor]) -> bytes:
 
 
 def _has_numbers(tensor: Tensor) -> bool:
-    """Whether a tensor has a first number, of more than one byte, for which there are few operations."""
+    """Whether a tensor has a first number, in memory and of a type that can be stacked: those of one byte cannot."""
     is_plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided and not tensor.is_nested
     if not (is_plain and tensor.is_floating_point() and tensor.itemsize > 1 and tensor.numel()) or tensor.is_meta:
         return False
