@@ -56,6 +56,11 @@ def test_against_autograd(layer: nn.Module, left_out: set[str], is_traced: bool)
             torch.testing.assert_close(gradient, reference)
 
 
+def test_no_parameter_that_can_be_asked_for() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 1, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert loss_gradients(network(torch.rand(2, 3, 9, 9)), list(network.parameters())) == (None, None)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("change", ["network", "network.to(memory_format=torch.channels_last)", "traced(network, x)"])
 def test_what_crashes_pytorch(change: str) -> None:

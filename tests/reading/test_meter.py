@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from timm.models.levit import Attention as LevitAttention
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -845,24 +844,6 @@ def test_weights_that_were_computed_where_gradients_are_off() -> None:
             kept = model.weight
         assert_equal(GradientMeter(model)(FLAT), expected, rtol=1e-12)
         assert model.weight is kept
-
-
-@pytest.mark.parametrize("gradients", [False, True])
-def test_biases_of_an_attention_that_were_computed_in_an_earlier_call(gradients: bool) -> None:
-    attention = LevitAttention(8, 4, num_heads=2, resolution=(3, 3))
-    model = randomise(nn.Sequential(attention, nn.Flatten(), nn.Linear(72, 3)).double().eval())
-    x = samples(3, 9, 8)
-    layers, values = expected_readings(model, x)
-    with torch.set_grad_enabled(gradients):
-        model(x).sum()
-    kept = attention.attention_bias_cache
-    assert kept
-    meter = GradientMeter(model)
-    assert meter.layers == layers
-    for _ in range(2):
-        assert_agree(meter(x).values, values, **EXACT)
-    meter.costs(x)
-    assert attention.attention_bias_cache is kept
 
 
 def test_buffers_made_in_inference_mode() -> None:

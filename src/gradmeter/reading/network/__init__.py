@@ -13,7 +13,7 @@ from gradmeter.reading.network.answers import (
 from gradmeter.reading.network.autocast import autocast_of_caller
 from gradmeter.reading.network.loss_gradients import loss_gradients
 from gradmeter.reading.network.not_finite import NotFinite, not_finite
-from gradmeter.reading.network.state import attention_without_fast_path, measuring
+from gradmeter.reading.network.state import attention_without_fast_path, measuring, without_cached_biases
 from gradmeter.reading.network.structure import (
     modules_of,
     owned_parameters,
@@ -48,5 +48,6 @@ __all__ = [
     "require_same_logits",
     "unwrapped",
     "weights_hash",
+    "without_cached_biases",
     "wraps_numbers",
 ]

@@ -26,9 +26,8 @@ def loss_gradients(logits: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor
     """
     loss = (logits.logsumexp(dim=1) - logits.amax(dim=1)).sum()
     left_out = set(map(id, _corrupting(logits.grad_fn)))
-    gradients = iter(
-        torch.autograd.grad(loss, [one for one in parameters if id(one) not in left_out], allow_unused=True)
-    )
+    wanted = [one for one in parameters if id(one) not in left_out]
+    gradients = iter(torch.autograd.grad(loss, wanted, allow_unused=True) if wanted else ())
     return tuple(None if id(one) in left_out else next(gradients) for one in parameters)
 
 

@@ -6,15 +6,17 @@ import os
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules import module as module_hooks
 from torch.nn.utils import parametrize
 
 from gradmeter.errors import UnsupportedModelError
+from gradmeter.reading.network.attributes import restored_attributes
 from gradmeter.reading.network.autocast import autocast_set_aside
 from gradmeter.reading.network.restoring import restored_buffers, restored_weights
 from gradmeter.reading.network.structure import modules_of, parameters_of
@@ -60,10 +62,11 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(restored_buffers(modules))
+        stack.enter_context(restored_attributes(modules))
         stack.enter_context(restored_weights(network))
         stack.enter_context(_without_backward_hooks(modules))
         stack.enter_context(_uncached_parametrizations())
-        stack.enter_context(_without_cached_biases(modules))
+        stack.enter_context(without_cached_biases(modules))
         if gradients:
             stack.enter_context(_recurrent_layers_without_cudnn(modules))
         stack.enter_context(attention_without_fast_path())
@@ -117,33 +120,64 @@ def _recurrent_layers_without_cudnn(modules: Sequence[nn.Module]) -> Iterator[No
 def _uncached_parametrizations() -> Iterator[None]:
     """Ignore the cache of `parametrize.cached`: weights computed without gradients are detached from the parameters."""
     enabled = parametrize._cache_enabled
-    parametrize._cache_enabled = 0
+    parametrize._cache_enabled -= enabled
     try:
         yield
     finally:
-        parametrize._cache_enabled = enabled
+        # A block of `cached` in another thread may have begun or ended.
+        parametrize._cache_enabled += enabled
+        if not parametrize._cache_enabled:
+            parametrize._cache = {}
 
 
 @contextmanager
-def _without_cached_biases(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Set aside the biases that the attention of LeViT, EfficientFormer and TinyViT computes once in eval mode.
+def without_cached_biases(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Let the attention of LeViT, EfficientFormer and TinyViT compute its biases at each call, not once in eval mode.
 
     Those of a call without gradients have none, and those of a call with gradients belong to a graph that the first
-    backward pass frees.
+    backward pass frees. Other threads keep them as ever.
     """
-    aside = [(module, vars(module)[_CACHED_BIASES]) for module in modules if _CACHED_BIASES in vars(module)]
-
-    def forget(module: nn.Module, args: Any) -> None:
-        setattr(module, _CACHED_BIASES, {})
-
-    handles = [module.register_forward_pre_hook(forget) for module, _ in aside]
+    aside = [(module, biases) for module in modules if (biases := vars(module).get(_CACHED_BIASES)) is not None]
     try:
+        for module, biases in aside:
+            setattr(module, _CACHED_BIASES, _Forgotten(biases))
         yield
     finally:
-        for handle in handles:
-            handle.remove()
         for module, biases in aside:
             setattr(module, _CACHED_BIASES, biases)
+
+
+class _Forgotten(MutableMapping[str, Tensor]):
+    """A dict that holds nothing in this thread: what is set can be read, but is not said to be there."""
+
+    def __init__(self, kept: dict[str, Tensor]) -> None:
+        self._kept, self._thread = kept, threading.get_ident()
+        self._last: dict[str, Tensor] = {}
+
+    def _is_mine(self) -> bool:
+        return threading.get_ident() == self._thread
+
+    def __contains__(self, key: object) -> bool:
+        return not self._is_mine() and key in self._kept
+
+    def __getitem__(self, key: str) -> Tensor:
+        return self._last.pop(key) if self._is_mine() else self._kept[key]
+
+    def __setitem__(self, key: str, value: Tensor) -> None:
+        (self._last if self._is_mine() else self._kept)[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._kept[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kept)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another thread may copy or pickle the network meanwhile."""
+        return dict, (self._kept.copy(),)
 
 
 @contextmanager
@@ -162,12 +196,15 @@ def attention_without_fast_path() -> Iterator[None]:
 
 @contextmanager
 def _without_backward_hooks(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Set aside the modules' backward hooks, which could change the measured gradients and would see those of probes.
+    """Set aside all backward hooks of modules, which could change the measured gradients and would see those of probes.
 
     `torch.func` does not support them, and hooks of parameters do not run in a measurement, either.
     """
     kinds = ("_backward_hooks", "_backward_pre_hooks")
-    aside = [(module, kind, hooks) for module in modules for kind in kinds if (hooks := vars(module).get(kind))]
+    aside: list[tuple[Any, str, Any]] = [
+        (module, kind, hooks) for module in modules for kind in kinds if (hooks := vars(module).get(kind))
+    ]
+    aside += [(module_hooks, kind, getattr(module_hooks, kind)) for kind in map("_global{}".format, kinds)]
     try:
         for module, kind, _ in aside:
             setattr(module, kind, OrderedDict())
