@@ -1,6 +1,7 @@
 """A meter that reads one forward pass without gradients, compared with one that also measures gradients."""
 
 import pickle
+import warnings
 from typing import Any
 
 import pytest
@@ -244,10 +245,16 @@ def test_the_first_samples_do_not_hide_whose_the_rows_are(row: int, values: floa
     torch.testing.assert_close(activations.values[3:], others.values)
 
 
-def test_probabilities_are_warned_about() -> None:
-    model = nn.Sequential(nn.Linear(4, 3), nn.Softmax(dim=1))
-    with pytest.warns(ProbabilitiesWarning):
-        reader(model)(torch.randn(20, 4))
+@pytest.mark.parametrize("last", [nn.Softmax(dim=1), nn.Sigmoid()])
+def test_probabilities_are_warned_about(last: nn.Module) -> None:
+    layer = nn.Linear(4, 4)
+    layer.weight.data *= 5
+    with pytest.warns(ProbabilitiesWarning, match=f"remove the last {type(last).__name__.lower()}"):
+        reader(nn.Sequential(layer, last))(torch.randn(20, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ProbabilitiesWarning)
+        reader(layer)(torch.randn(20, 4))
+        reader(nn.Sequential(nn.Linear(4, 4), last, nn.LogSoftmax(dim=1)))(torch.randn(20, 4))
 
 
 # --- the network is left as it was

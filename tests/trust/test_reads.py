@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter import GradientMeter, TrustModel
-from gradmeter.errors import InputError
+from gradmeter.errors import GradmeterWarning, InputError
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.readings import Readings
 from gradmeter.trust import reads
@@ -116,14 +116,24 @@ def test_each_kind_of_synthetic_unknowns_is_compared_out_of_fold() -> None:
 def test_copies_count_once() -> None:
     """A judge that has seen the copies of a held-out input would know it."""
     images, labels = data(150)
-    images, labels = torch.cat([images] * 3), torch.cat([labels] * 3)
+    other = torch.where(torch.arange(150) < 30, (labels + 1) % 3, labels)
+    images, labels = torch.cat([images] * 3), torch.cat([labels, labels, other])
     pilot = Pilot()
     pilot.add(images, labels)
     assert choose_reads(GradientMeter(network()), pilot.batches()).known == 150
+    images, labels = images[:300], labels[:300]
     trust = TrustModel(GradientMeter(network()), reads="auto")
     trust.fit(GradientMeter(network()).for_trust_model()(images).to_arrow().append_column("label", [labels.tolist()]))
     assert trust.choice is not None
     assert trust.choice.known == 150
+
+
+@pytest.mark.usefixtures("quick")
+def test_inputs_with_several_labels_are_named() -> None:
+    images, labels = data(150)
+    trust = TrustModel(GradientMeter(network()), reads="forward")
+    with pytest.warns(GradmeterWarning, match="30 of the known inputs occur again with another label"):
+        trust.fit([(images, labels), (images[:30], (labels[:30] + 1) % 3), (images[30:60], labels[30:60])])
 
 
 @pytest.mark.parametrize("wrong", [0, 9])

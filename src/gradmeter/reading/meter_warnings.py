@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from gradmeter.errors import PaddingWarning, ProbabilitiesWarning, SlowLayerWarning, warn
 from gradmeter.reading.inputs import MASK, Inputs
-from gradmeter.reading.network import are_probabilities, logits_difference, logits_of
+from gradmeter.reading.network import are_probabilities, are_sigmoids, logits_difference, logits_of
+
+# The least number of outputs that tell whether they are sigmoids.
+_TELLING = 64
 
 
 class MeterWarnings:
@@ -84,9 +87,13 @@ class MeterWarnings:
 def warn_of_probabilities(outputs: Tensor) -> None:
     """Warn if outputs [N, C] look like probabilities."""
     if are_probabilities(outputs):
-        warn(
-            "the network's outputs look like probabilities: they lie between 0 and 1 and add up to 1 for each "
-            "sample; expected logits, since the softmax is applied to them: remove the last softmax, or return the "
-            "logarithm",
-            ProbabilitiesWarning,
-        )
+        sign, last = " and add up to 1 for each sample", "softmax, or return the logarithm"
+    elif outputs.numel() >= _TELLING and are_sigmoids(outputs):
+        sign, last = "", "sigmoid"
+    else:
+        return
+    warn(
+        f"the network's outputs look like probabilities: they lie between 0 and 1{sign}; expected logits, since the "
+        f"softmax is applied to them: remove the last {last}",
+        ProbabilitiesWarning,
+    )

@@ -32,22 +32,11 @@ def doubts(
     """
     if len(labels) < FEW:
         return []
-    notes, right, count = [], int((predictions == labels).sum()), len(labels)
+    notes, right, count = order_doubts(predictions, labels), int((predictions == labels).sum()), len(labels)
     if right >= LEARNED * count and binom.sf(right - 1, count, _BEST) < _UNLIKELY:
         notes.append(
             f"{100 * right / count:.2f} % of the predictions are correct; if the network was trained on these samples, "
             "P(correct) and the risk guarantee do not hold for new ones: give samples that it has not seen"
-        )
-    # Of two classes or more, and the other way round, too: a network that guesses, or that predicts one class too
-    # often, is no sign of another order.
-    of_predictions = {(label, most) for most, label, _ in contradicted(labels, predictions)}
-    swapped = [pair for pair in contradicted(predictions, labels) if pair[:2] in of_predictions and pair[2] > _CLEAR]
-    if len(swapped) > 1:
-        label, most, share = max(swapped, key=lambda pair: pair[2])
-        notes.append(
-            f"the network predicts class {most} for {100 * share:.0f} % of the samples with label {label}, and mostly "
-            "for these, so the labels probably number the classes in another order than the network's outputs; check "
-            "the numbers of the labels, or the order of the class names"
         )
     if outputs is not None and (similar := similar_errors(predictions, labels, outputs)):
         notes.append(
@@ -56,6 +45,22 @@ def doubts(
             "new ones: give one of each (gradmeter fit --one-per)"
         )
     return notes
+
+
+def order_doubts(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> list[str]:
+    """Return a warning, in a list, that labels may number the classes in another order than the network."""
+    # Of two classes or more, and the other way round, too: a network that guesses, or that predicts one class too
+    # often, is no sign of another order.
+    of_predictions = {(label, most) for most, label, _ in contradicted(labels, predictions)}
+    swapped = [pair for pair in contradicted(predictions, labels) if pair[:2] in of_predictions and pair[2] > _CLEAR]
+    if len(labels) < FEW or len(swapped) < 2:
+        return []
+    label, most, share = max(swapped, key=lambda pair: pair[2])
+    return [
+        f"the network predicts class {most} for {100 * share:.0f} % of the samples with label {label}, and mostly for "
+        "these, so the labels probably number the classes in another order than the network's outputs; check the "
+        "numbers of the labels, or the order of the class names"
+    ]
 
 
 def contradicted(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> list[tuple[int, int, float]]:

@@ -482,6 +482,8 @@ def _warn_of_doubts(known: ReadData, labels: Tensor) -> None:
     """Warn if the known inputs, exact copies aside, may not show how often the network is right on new ones."""
     numbers, readings = labels.numpy(), known.readings
     rows, _ = distinct_rows(known.contents, numbers)
+    if conflicts := len(rows) - len(np.unique(known.contents)):
+        warn(f"{conflicts:,} of the known inputs occur again with another label; at most one of their labels is right")
     outputs = None if readings.activations is None else readings.activations.values.flatten(1).cpu().numpy()[rows]
     for doubt in doubts(readings.predictions.cpu().numpy()[rows], numbers[rows], outputs):
         warn(doubt)

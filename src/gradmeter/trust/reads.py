@@ -115,7 +115,9 @@ class Pilot:
     def batches(self) -> Iterator[tuple[Inputs, Tensor]]:
         """Iterate over batches of inputs of equal shapes and their classes; a copy of an input counts once."""
         groups: dict[Any, list[tuple[Inputs, int]]] = {}
-        distinct = {(content_hashes(inputs)[0], label): (inputs, label) for inputs, label in self._kept}
+        distinct: dict[int, tuple[Inputs, int]] = {}
+        for inputs, label in self._kept:
+            distinct.setdefault(int(content_hashes(inputs)[0]), (inputs, label))
         for inputs, label in distinct.values():
             groups.setdefault((inputs.shapes, inputs.options), []).append((inputs, label))
         for group in groups.values():

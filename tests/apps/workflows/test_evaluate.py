@@ -24,7 +24,7 @@ from gradmeter.apps.workflows.wording import (
     guarantee_scope,
     guaranteed,
 )
-from gradmeter.errors import DataError, InputError, OutputError
+from gradmeter.errors import DataError, GradmeterWarning, InputError, OutputError
 from gradmeter.reading.scores import energy, entropy
 from gradmeter.runs.measuring import Work, measure
 from gradmeter.sources.samples import open_source
@@ -88,6 +88,15 @@ def test_copies_count_once_in_the_errors_of_classes(at_place: Path, fitted: Fitt
         (given.name, given.predictions, given.errors) for given in counted[1]
     ]
     assert sum(given.predictions for given in counted[0]) == 897
+
+
+def test_labels_in_another_order_are_named(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
+    images, labels = digits()
+    path = tmp_path / "swapped.npz"
+    of_swapped = torch.where(labels[900:] < 2, 1 - labels[900:], labels[900:])
+    np.savez(path, images=images[900:, 0].mul(255).byte().numpy(), labels=of_swapped.numpy())
+    with pytest.warns(GradmeterWarning, match="number the classes in another order"):
+        evaluate(fitted.trust, recipe(Path.cwd()).open(), str(path), [], tmp_path / "out", repetitions=50)
 
 
 def test_noise_is_not_the_noise_that_fit_saw(evaluation: Evaluation, fitted: Fitted, at_place: Path) -> None:

@@ -16,9 +16,10 @@ from sklearn.metrics import roc_auc_score
 from apps.workflows.digits import recipe
 from gradmeter import GradientMeter, TrustModel
 from gradmeter.apps.workflows.evaluate import evaluate
-from gradmeter.apps.workflows.fit import OURS, Fitted, _pilot, fit
+from gradmeter.apps.workflows.fit import OURS, Fitted, _distinct, _pilot, fit
 from gradmeter.apps.workflows.wording import learned
 from gradmeter.errors import DataError, GradmeterWarning, InputError, OutputError
+from gradmeter.reading.content import HASH_COLUMN
 from gradmeter.runs.engines.processes import WorkerError
 from gradmeter.runs.measuring import MeasuredSet, Work, measure
 from gradmeter.sources.samples import Unlabelled, open_source
@@ -65,6 +66,13 @@ def test_too_few_right_predictions_in_the_half_to_fit_on(place: Path, at_place: 
             fit(recipe(place), str(tmp_path / "few.npz"), [], tmp_path / "trust", risk=0.1, reads=reads, **QUICK)
     # Nothing else is measured or compared, which may take minutes.
     assert [path.name for path in (tmp_path / "trust/readings").iterdir()] == ["few-forward.parquet"]
+
+
+def test_copies_are_not_compared() -> None:
+    """A judge that has seen a copy of an input in the other half would know it."""
+    known = pa.table({"id": ["a", "b", "c", "d"], HASH_COLUMN: pa.array([7, 3, 7, 2], pa.uint64())})
+    assert _distinct(known)["id"].to_pylist() == ["a", "b", "d"]
+    assert _distinct(known.select(["id"])).num_rows == 4
 
 
 def test_a_loading_process_that_is_killed_while_reads_are_compared() -> None:

@@ -1,5 +1,6 @@
 """LabelCheck finds planted errors, and says clearly what it cannot judge."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -7,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.special import expit, softmax
 from sklearn.metrics import roc_auc_score
 
 from gradmeter import GradientMeter
-from gradmeter.errors import InputError
+from gradmeter.errors import InputError, ProbabilitiesWarning
 from gradmeter.reading.readings import Readings
 from gradmeter.trust.labels import LabelCheck, LabelReadings, read_labels
 from gradmeter.trust.labels.corruption import KINDS, corrupt
@@ -328,3 +330,11 @@ def test_hardly_any_inputs(count: int) -> None:
     )
     verdicts = LabelCheck().fit_predict(few)
     assert np.isfinite(verdicts.p_label).all()
+
+
+@pytest.mark.parametrize("converted", [softmax, expit])
+def test_logits_that_are_probabilities(converted: Callable[..., Any]) -> None:
+    inputs, _ = clusters(200, 10)
+    arguments = {"axis": 1} if converted is softmax else {}
+    with pytest.warns(ProbabilitiesWarning):
+        LabelCheck().fit_predict(replace(inputs, logits=converted(inputs.logits, **arguments)))

@@ -18,7 +18,7 @@ from gradmeter.apps.workflows.class_errors import ClassErrors, class_errors
 from gradmeter.apps.workflows.fit import OURS
 from gradmeter.apps.workflows.records import guarantee_record
 from gradmeter.apps.workflows.sets import ReadSet, open_sets, read_sets
-from gradmeter.errors import InputError, OutputError
+from gradmeter.errors import InputError, OutputError, warn
 from gradmeter.files import is_incidental, read_json
 from gradmeter.names import class_name
 from gradmeter.reading.content import table_contents
@@ -30,6 +30,7 @@ from gradmeter.sources.models import Classifier
 from gradmeter.sources.samples import scheme_of
 from gradmeter.sources.samples.location import plain_name
 from gradmeter.stages import stage
+from gradmeter.trust.doubts import order_doubts
 from gradmeter.trust.evaluation.comparison import WRONG, Comparison, Judged, compare
 from gradmeter.trust.evaluation.resampling import REPETITIONS
 from gradmeter.trust.features import FeatureBlock
@@ -277,6 +278,8 @@ def evaluate(
         if correct.any() and not correct.all()
         else ()
     )
+    for doubt in order_doubts(tables[0]["prediction"].to_numpy(), tables[0]["label"].to_numpy()):
+        warn(doubt)
     seen = {data.name: count for data in sets if (count := int(trust.learned_from(data.contents()).sum()))}
     return Evaluation(
         classifier.name,

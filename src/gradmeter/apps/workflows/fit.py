@@ -201,14 +201,15 @@ def fit(
     compares = reads == AUTO and trust.learns_from_synthetic and isinstance(opened[0], ToMeasure)
     sets, tables, masks = read(gradients=not compares and trust.meter_to_fit().gradients)
     fitted_on = _filtered(tables, masks)
-    right = _distinct_right(fitted_on[0])
+    right = len(_distinct(fitted_on[0].filter(pc.equal(fitted_on[0]["label"], fitted_on[0]["prediction"]))))
     if trust.learns_from_synthetic:  # comparing what to read and measuring synthetic unknowns takes minutes
         with _naming_the_half(halved=halved):
             resolve_classifier(meta_classifier).require_enough(right, 0, 0)
     if compares:
         assert sets[0].source is not None
         # Of the half that is held out for the guarantee, nothing may be known before.
-        trust.choose(_pilot(classifier, sets[0].source, fitted_on[0], work), (right, len(fitted_on[0]) - right))
+        distinct = _distinct(fitted_on[0])
+        trust.choose(_pilot(classifier, sets[0].source, distinct, work), (right, len(distinct) - right))
         if trust.meter_to_fit().gradients:
             sets, tables, masks = read(gradients=True)
             fitted_on = _filtered(tables, masks)
@@ -292,10 +293,11 @@ def _naming_the_half(*, halved: bool) -> Iterator[None]:
         raise
 
 
-def _distinct_right(known: pa.Table) -> int:
-    """Count the different inputs that are predicted right; copies that an earlier version measured count each."""
-    right = known.filter(pc.equal(known["label"], known["prediction"]))
-    return len(right[HASH_COLUMN].unique() if HASH_COLUMN in right.column_names else right)
+def _distinct(known: pa.Table) -> pa.Table:
+    """Return the first row of each input; all rows if an earlier version measured them."""
+    if HASH_COLUMN not in known.column_names:
+        return known
+    return known.take(np.sort(np.unique(known[HASH_COLUMN].to_numpy(), return_index=True)[1]))
 
 
 def _pilot(classifier: Classifier, source: Source, known: pa.Table, work: Work) -> Iterator[tuple[Inputs, Tensor]]:

@@ -22,7 +22,7 @@ def answer(checked: CheckedLabels) -> list[str]:
     )
     lines = [
         wrong_labels(checked.rate, count),
-        f"Worth a look: {labels(doubtful)} ({reasons})." if doubtful else "No label is worth a look.",
+        f"Worth a look: {labels(doubtful)} ({reasons})." if doubtful else _nothing(checked.rate, count),
         judges,
     ]
     if checked.choice is not None:
@@ -33,6 +33,11 @@ def answer(checked: CheckedLabels) -> list[str]:
         cannot = "that cannot be read or has no label" if skipped == 1 else "that cannot be read or have no label"
         lines.append(f"Skipped {skipped:,} sample{'s' * (skipped > 1)} {cannot}.")
     return lines
+
+
+def _nothing(rate: Interval, count: int) -> str:
+    """Say that no label is in the list, although some may be wrong."""
+    return "No single label stands out." if is_open(rate, count) else "No label is worth a look."
 
 
 def wrong_labels(rate: Interval, count: int) -> str:

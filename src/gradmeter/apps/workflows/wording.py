@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import inf
 
+from gradmeter.apps.workflows.accuracy import accuracy_sentence
 from gradmeter.apps.workflows.class_errors import ClassErrors, exceeding
 from gradmeter.apps.workflows.evaluate import Evaluation, GuaranteeCheck
 from gradmeter.apps.workflows.fit import Fitted
@@ -211,10 +212,11 @@ def left_out(constant: Iterable[str]) -> list[str]:
 
 def answer(evaluation: Evaluation) -> list[str]:
     """Summarise an evaluation: what is accepted and guaranteed, then the comparison with other scores."""
-    checks = evaluation.guarantee_checks
+    checks, known = evaluation.guarantee_checks, evaluation.judged.concept == 0
     sentences = [guarantee_checked(column, check) for column, check in checks.items()]
     for check in [*checks.values()][:1]:
         sentences += [*above_risk(evaluation.class_errors, check.guarantee.risk), guarantee_scope(check)]
+    sentences.append(accuracy_sentence((int(evaluation.judged.correct[known].sum()), int(known.sum()))))
     sentences += [*compared(evaluation.comparison, evaluation.judged.columns()), *left_out(evaluation.constant)]
     return [*sentences, *seen_before(evaluation, "the TrustModel")]
 

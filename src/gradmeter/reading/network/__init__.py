@@ -3,6 +3,7 @@
 from gradmeter.reading.network.answers import (
     answer,
     are_probabilities,
+    are_sigmoids,
     logits_difference,
     logits_in,
     logits_of,
@@ -29,6 +30,7 @@ __all__ = [
     "adapters_in_use",
     "answer",
     "are_probabilities",
+    "are_sigmoids",
     "attention_without_fast_path",
     "autocast_of_caller",
     "is_spread",

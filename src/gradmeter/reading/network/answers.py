@@ -23,6 +23,8 @@ _LOGIT_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-2}
 _LOGIT_TOLERANCE_HALF = 0.1
 # Largest difference between 1 and a sum of probabilities that were rounded to 16 bits.
 _SUM_TOLERANCE = 5e-3
+# Outputs of trained sigmoids differ by more than this.
+_SPREAD = 0.5
 
 
 def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module]) -> Tensor:
@@ -92,6 +94,12 @@ def logits_in(output: Any) -> Any:
 def are_probabilities(logits: Tensor) -> bool:
     """Whether each sample's outputs lie between 0 and 1 and add up to 1."""
     return bool((logits >= 0).all()) and bool(((logits.double().sum(1) - 1).abs() < _SUM_TOLERANCE).all())
+
+
+def are_sigmoids(logits: Tensor) -> bool:
+    """Whether all outputs lie between 0 and 1, and far enough apart not to be logits of an untrained network."""
+    low, high = logits.aminmax()
+    return bool(low >= 0) and bool(high <= 1) and bool(high - low > _SPREAD)
 
 
 def logits_difference(logits: Tensor, others: Tensor) -> float:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
 from gradmeter.errors import InputError
+from gradmeter.reading.meter_warnings import warn_of_probabilities
 from gradmeter.reading.readings import Readings
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.labels.conflicts import Conflicts
@@ -21,6 +23,9 @@ from gradmeter.trust.labels.reasons import layer_objections, reasons_of, suggest
 from gradmeter.trust.labels.scores import LabelScores
 from gradmeter.trust.one_thread import one_thread
 from gradmeter.trust.reads import AUTO, FORWARD, GRADIENTS, READS, ReadsChoice
+
+# Rows of logits that show whether they are probabilities.
+_SHOWN = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +100,7 @@ class LabelCheck:
         if not isinstance(inputs, LabelReadings):
             raise InputError(f"inputs are a {type(inputs).__name__}; expected LabelReadings, those of read_labels")
         inputs.require_numbers()
+        warn_of_probabilities(torch.from_numpy(np.array(inputs.logits[:_SHOWN])))
         require_folds(inputs, self.folds)
         if self.reads == GRADIENTS and inputs.at is None:
             raise InputError("the readings cannot read gradients; read with read_labels(...)")
