@@ -77,22 +77,26 @@ def _stamps(tensors: list[Tensor]) -> _Stamps:
 def _samples(tensors: list[Tensor]) -> bytes:
     """The first number of each tensor: what changes all weights, as a step of a fused optimizer, changes it, too."""
     samples: defaultdict[tuple[torch.dtype, torch.device], list[Tensor]] = defaultdict(list)
-    for tensor in filter(_has_numbers, tensors):
-        first = tensor.detach().as_strided((), (), tensor.storage_offset())
-        samples[tensor.dtype, tensor.device].append(first)
+    for tensor in tensors:
+        is_plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided and not tensor.is_nested
+        # There are few operations for numbers of one byte.
+        if (
+            not is_plain
+            or tensor.is_meta
+            or not tensor.is_floating_point()
+            or tensor.itemsize < 2
+            or not tensor.numel()
+        ):
+            continue
+        # FSDP frees the memory of weights between calls.
+        if tensor.untyped_storage().nbytes() > tensor.storage_offset() * tensor.itemsize:
+            first = tensor.detach().as_strided((), (), tensor.storage_offset())
+            samples[tensor.dtype, tensor.device].append(first)
     return b"".join([torch.stack(numbers).cpu().double().numpy().tobytes() for numbers in samples.values()])
 
 
-def _has_numbers(tensor: Tensor) -> bool:
-    """Whether a tensor has a first number, in memory and of a type that can be stacked: those of one byte cannot."""
-    is_plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided and not tensor.is_nested
-    if not (is_plain and tensor.is_floating_point() and tensor.itemsize > 1 and tensor.numel()) or tensor.is_meta:
-        return False
-    # FSDP frees the memory of weights between calls.
-    return tensor.untyped_storage().nbytes() > tensor.storage_offset() * tensor.itemsize
-
-
 def _are_same(first: _Stamps, second: _Stamps) -> bool:
-    return len(first) == len(second) and all(
-        tensor is other and state == later for (tensor, state), (other, later) in zip(first, second, strict=True)
-    )
+    if len(first) != len(second):
+        return False
+    pairs = zip(first, second, strict=True)
+    return not [tensor for (tensor, state), (other, later) in pairs if tensor is not other or state != later]

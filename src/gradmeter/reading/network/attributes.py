@@ -23,8 +23,11 @@ def restored_attributes(modules: Sequence[nn.Module]) -> Iterator[None]:
 
     Others than tensors say what these are, for example for how many positions. Tensors that were created in inference
     mode, which a backward pass cannot use, are replaced by copies meanwhile.
+
+    Args:
+        modules: those that may keep tensors, see `may_keep_tensors`.
     """
-    before = [_Attributes(module) for module in modules if _may_keep_tensors(module)]
+    before = [_Attributes(module) for module in modules]
     try:
         for attributes in before:
             attributes.replace_inference_tensors()
@@ -34,11 +37,14 @@ def restored_attributes(modules: Sequence[nn.Module]) -> Iterator[None]:
             attributes.restore()
 
 
-def _may_keep_tensors(module: nn.Module) -> bool:
-    """Whether tensors may be among a module's attributes. PyTorch's own have one where a hook computes a weight."""
-    if isinstance(module, torch.jit.ScriptModule):
-        return False
-    return bool(module._forward_pre_hooks) or not type(module).__module__.startswith("torch.nn.")
+def may_keep_tensors(modules: Sequence[nn.Module]) -> list[nn.Module]:
+    """The modules that may have tensors as attributes. PyTorch's own have one where a hook computes a weight."""
+    return [
+        module
+        for module in modules
+        if (module._forward_pre_hooks or not type(module).__module__.startswith("torch.nn."))
+        and not isinstance(module, torch.jit.ScriptModule)
+    ]
 
 
 class _Attributes:

@@ -16,7 +16,7 @@ from torch.nn.modules import module as module_hooks
 from torch.nn.utils import parametrize
 
 from gradmeter.errors import UnsupportedModelError
-from gradmeter.reading.network.attributes import restored_attributes
+from gradmeter.reading.network.attributes import may_keep_tensors, restored_attributes
 from gradmeter.reading.network.autocast import autocast_set_aside
 from gradmeter.reading.network.restoring import restored_buffers, restored_weights
 from gradmeter.reading.network.structure import modules_of, parameters_of
@@ -62,11 +62,13 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(restored_buffers(modules))
-        stack.enter_context(restored_attributes(modules))
+        if keeping := may_keep_tensors(modules):
+            stack.enter_context(restored_attributes(keeping))
         stack.enter_context(restored_weights(network))
         stack.enter_context(_without_backward_hooks(modules))
         stack.enter_context(_uncached_parametrizations())
-        stack.enter_context(without_cached_biases(modules))
+        if keeping_biases := [module for module in modules if _CACHED_BIASES in vars(module)]:
+            stack.enter_context(without_cached_biases(keeping_biases))
         if gradients:
             stack.enter_context(_recurrent_layers_without_cudnn(modules))
         stack.enter_context(attention_without_fast_path())
