@@ -62,13 +62,24 @@ def test_no_parameter_that_can_be_asked_for() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("change", ["network", "network.to(memory_format=torch.channels_last)", "traced(network, x)"])
+@pytest.mark.parametrize(
+    "change",
+    ["network", "network.to(memory_format=torch.channels_last)", "traced(network, x)", "Dynamic().eval()"],
+)
 def test_what_crashes_pytorch(change: str) -> None:
     code = f"""
 import torch
 from torch import nn
 from torch.jit import trace as traced
 from gradmeter import GradientMeter
+class Dynamic(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.kernel, self.head = nn.Linear(3, 3 * 48), nn.Linear(48, 4)
+    def forward(self, x):
+        kernels = self.kernel(x.mean((2, 3))).view(len(x), 48, 3, 1, 1)
+        outputs = [torch.conv2d(image[None], kernel, stride=2) for image, kernel in zip(x, kernels)]
+        return self.head(torch.cat(outputs).mean((2, 3)))
 network = nn.Sequential(nn.Conv2d(3, 48, 1, 2, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 4))
 network, x = network.eval(), torch.rand(2, 3, 224, 224)
 meter = GradientMeter({change})

@@ -44,8 +44,12 @@ def require_free_folder(folder: Path, kind: str, main: str, *others: str) -> Non
 
 
 def _is_ours(main: Path) -> bool:
-    """Whether a file is a main file, perhaps a damaged one."""
-    return b'"gradmeter":' in main.read_bytes()
+    """Whether a file is a main file, or a damaged one."""
+    try:
+        content = json.loads(main.read_bytes())
+    except ValueError:
+        return True
+    return isinstance(content, dict) and {"format", "gradmeter", "checksum"} <= content.keys()
 
 
 def write_main(path: Path, content: Mapping[str, Any]) -> None:

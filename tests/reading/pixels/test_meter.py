@@ -305,6 +305,13 @@ def test_a_batch_and_its_images() -> None:
     torch.testing.assert_close(parts.values, meter(IMAGES).values, rtol=1e-5, atol=1e-5)
 
 
+class FirstOfSigmoid(nn.Module):
+    """Only the first channel is a sigmoid."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.slice_scatter(x.sigmoid(), x[:, 1:], dim=1, start=1)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("size", [None, (13, 9)])
 @pytest.mark.parametrize(
@@ -314,6 +321,7 @@ def test_a_batch_and_its_images() -> None:
         nn.Sigmoid(),
         nn.Sequential(nn.Conv2d(4, 1, 1), nn.Sigmoid()),
         nn.Sequential(nn.Sigmoid(), nn.Upsample(scale_factor=2)),
+        nn.Sequential(nn.Sigmoid(), nn.Hardtanh(0.001, 0.999)),
     ],
 )
 @pytest.mark.parametrize("scale", [0.1, 1000.0])
@@ -333,7 +341,14 @@ def test_probabilities_in_place_of_logits(
 
 @pytest.mark.parametrize(
     "last",
-    [nn.Identity(), nn.ReLU(), nn.LogSoftmax(1), nn.Sequential(nn.Sigmoid(), nn.Conv2d(4, 4, 1)), nn.LogSigmoid()],
+    [
+        nn.Identity(),
+        nn.ReLU(),
+        nn.LogSoftmax(1),
+        nn.LogSigmoid(),
+        nn.Sequential(nn.Sigmoid(), nn.Conv2d(4, 4, 1)),
+        FirstOfSigmoid(),
+    ],
 )
 def test_logits_that_are_no_probabilities(last: nn.Module) -> None:
     torch.manual_seed(0)

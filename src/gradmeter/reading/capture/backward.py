@@ -17,6 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from gradmeter.reading.capture.graph import Graph
 from gradmeter.reading.capture.operation import Operation
 from gradmeter.reading.capture.plan import Plan, Planned
+from gradmeter.reading.network import sound_convolutions
 
 
 class Unplanned(Exception):
@@ -67,11 +68,12 @@ def propagate(
     try:
         edges = [edge for _, edges in terminal for edge in edges]
         keep = plan.keep or plan.deferred
-        gradients = iter(
-            torch.autograd.grad(logits, edges, grad_outputs=direction, allow_unused=True, retain_graph=keep)
-            if edges
-            else ()
-        )
+        with sound_convolutions(graph.nodes):
+            gradients = iter(
+                torch.autograd.grad(logits, edges, grad_outputs=direction, allow_unused=True, retain_graph=keep)
+                if edges
+                else ()
+            )
         for planned, edges in terminal:
             hand_over(planned, tuple(next(gradients) for _ in edges))
     finally:

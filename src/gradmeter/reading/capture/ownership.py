@@ -16,6 +16,7 @@ from torch.autograd.graph import GradientEdge, Node
 
 from gradmeter.reading.capture.graph import output_shapes
 from gradmeter.reading.capture.sample_axis import OwnedRows, SampleAxis, Scattered, exclusive, touched_by
+from gradmeter.reading.network import nodes_below, sound_convolutions
 
 # Samples that one pass tells apart, and number of powers of two: gradients from 1e-25 to 1e25 keep all their digits, in
 # half precision (with fewer powers) those from 1e-4 to 1e4.
@@ -36,7 +37,8 @@ def gradients_at(
     edges = [GradientEdge(node, output) for node in nodes for output in range(len(output_shapes(node)))]
     by_node: dict[Node, list[list[Tensor | None]]] = {node: [[] for _ in output_shapes(node)] for node in nodes}
     for direction in directions if edges else ():
-        gradients = torch.autograd.grad(logits, edges, grad_outputs=direction, retain_graph=True, allow_unused=True)
+        with sound_convolutions(nodes_below([logits.grad_fn])):
+            gradients = torch.autograd.grad(logits, edges, grad_outputs=direction, retain_graph=True, allow_unused=True)
         for edge, gradient in zip(edges, gradients, strict=True):
             by_node[edge.node][edge.output_nr].append(gradient)
     return by_node

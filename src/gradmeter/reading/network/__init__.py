@@ -12,7 +12,7 @@ from gradmeter.reading.network.answers import (
     require_same_logits,
 )
 from gradmeter.reading.network.autocast import autocast_of_caller
-from gradmeter.reading.network.loss_gradients import loss_gradients
+from gradmeter.reading.network.loss_gradients import loss_gradients, nodes_below, sound_convolutions
 from gradmeter.reading.network.not_finite import NotFinite, not_finite
 from gradmeter.reading.network.state import attention_without_fast_path, measuring, without_cached_biases
 from gradmeter.reading.network.structure import (
@@ -40,6 +40,7 @@ __all__ = [
     "loss_gradients",
     "measuring",
     "modules_of",
+    "nodes_below",
     "not_finite",
     "not_finite_gradients",
     "not_finite_logits",
@@ -48,6 +49,7 @@ __all__ = [
     "parameters_of",
     "require_independent_samples",
     "require_same_logits",
+    "sound_convolutions",
     "unwrapped",
     "weights_hash",
     "without_cached_biases",

@@ -1,16 +1,19 @@
-"""The gradient of the loss of the predicted classes, by PyTorch's own backward pass."""
+"""PyTorch's own backward pass, and the convolutions for which it corrupts memory.
+
+On a CPU, PyTorch 2.13 writes outside of its memory where it computes the gradient of the weight of a strided 1 x 1
+convolution of 2, 3, 6 or 12 input channels, channels last. RepVGG, MobileOne and FastViT begin with such a layer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-# With up to how many input channels PyTorch 2.13 may write outside of its memory, on a CPU, where it computes the
-# gradient of the weight of a strided 1 x 1 convolution, channels last. It does with 2, 3, 6 and 12. RepVGG, MobileOne
-# and FastViT begin with such a layer.
+# With up to how many input channels the gradient of the weight of such a convolution may corrupt memory.
 _NARROW = 15
 
 
@@ -25,25 +28,51 @@ def loss_gradients(logits: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor
         A gradient for each parameter; None if it does not affect the loss, or if its gradient may corrupt memory.
     """
     loss = (logits.logsumexp(dim=1) - logits.amax(dim=1)).sum()
-    left_out = set(map(id, _corrupting(logits.grad_fn)))
-    wanted = [one for one in parameters if id(one) not in left_out]
+    corrupting = filter(corrupts, nodes_below([logits.grad_fn]))
+    # Below their weights and biases.
+    below = nodes_below([child for node in corrupting for child, _ in node.next_functions[1:]])
+    left_out = {id(node.variable) for node in below if hasattr(node, "variable")}
+    wanted = [parameter for parameter in parameters if id(parameter) not in left_out]
     gradients = iter(torch.autograd.grad(loss, wanted, allow_unused=True) if wanted else ())
-    return tuple(None if id(one) in left_out else next(gradients) for one in parameters)
+    return tuple(None if id(parameter) in left_out else next(gradients) for parameter in parameters)
 
 
-def _corrupting(root: Node | None) -> Iterator[Tensor]:
-    """The parameters of convolutions whose backward pass may corrupt memory."""
-    for node in _below([root]):
-        if node.name().startswith("ConvolutionBackward"):
-            _, channels, *kernel = node._saved_weight.shape  # type: ignore[attr-defined]
-            strides = node._saved_stride  # type: ignore[attr-defined]
-            if channels <= _NARROW and set(kernel) == {1} and max(strides) > 1:
-                below_weight_and_bias = [child for child, _ in node.next_functions[1:]]
-                yield from (leaf.variable for leaf in _below(below_weight_and_bias) if hasattr(leaf, "variable"))
+def corrupts(node: Node) -> bool:
+    """Whether an operation is such a convolution."""
+    if not node.name().startswith("ConvolutionBackward"):
+        return False
+    _, channels, *kernel = node._saved_weight.shape  # type: ignore[attr-defined]
+    strides = node._saved_stride  # type: ignore[attr-defined]
+    return channels <= _NARROW and set(kernel) == {1} and max(strides) > 1
 
 
-def _below(nodes: Sequence[Node | None]) -> Iterator[Node]:
-    """The nodes, and all that their gradients reach."""
+@contextmanager
+def sound_convolutions(nodes: Iterable[Node], *, of_parameters: bool = False) -> Iterator[None]:
+    """Differentiate without oneDNN, which corrupts memory, if one of the operations is such a convolution.
+
+    Args:
+        nodes: operations.
+        of_parameters: whether the gradient of a weight that is a parameter itself is computed, too.
+    """
+    if not any(corrupts(node) and (of_parameters or _computes_weight(node)) for node in nodes):
+        yield
+        return
+    # `flags` would set the precision, too, which PyTorch warns of.
+    enabled = torch.backends.mkldnn.enabled
+    try:
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = enabled
+
+
+def _computes_weight(node: Node) -> bool:
+    child, _ = node.next_functions[1]
+    return child is not None and not hasattr(child, "variable")
+
+
+def nodes_below(nodes: Iterable[Node | None]) -> Iterator[Node]:
+    """The operations, and all that their gradients reach."""
     stack, seen = list(nodes), set[Node | None]((None,))
     while stack:
         node = stack.pop()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -13,6 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 # Names of the weights that a network changes in its forward pass, by network.
 _changing_weights: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
+
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
 
 @contextmanager
@@ -60,8 +63,9 @@ def _named(network: nn.Module, names: frozenset[str]) -> dict[str, nn.Parameter]
 def restored_buffers(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Restore the network's buffers at exit, for example a counter of its calls.
 
-    Buffers created in inference mode, which a backward pass cannot use, are replaced by copies meanwhile. A BatchNorm
-    in eval mode only reads its buffers, which are not copied: there may be hundreds.
+    Where a module replaced a buffer, its other attributes are restored, too: they may say what the buffer is, such as
+    for how many positions. Buffers created in inference mode, which a backward pass cannot use, are replaced by copies
+    meanwhile. A BatchNorm in eval mode only reads its buffers, which are not copied: there may be hundreds.
     """
     buffers = [
         (module, name, buffer, buffer.data, None if buffer.is_inference() else buffer._version, buffer.clone())
@@ -71,6 +75,7 @@ def restored_buffers(modules: Sequence[nn.Module]) -> Iterator[None]:
         if buffer is not None
         and (buffer.is_inference() or getattr(type(module), "forward", None) is not _BatchNorm.forward)
     ]
+    before = {module: (vars(module).copy(), _given(module)) for module in {module for module, *_ in buffers}}
     with _versions_kept(buffer for _, _, buffer, _, version, _ in buffers if version is not None):
         try:
             for module, name, _, _, version, values in buffers:
@@ -82,11 +87,25 @@ def restored_buffers(modules: Sequence[nn.Module]) -> Iterator[None]:
                 for module, name, buffer, memory, version, values in buffers:
                     # The buffers of a traced module are not a dict and have no `get`.
                     if name not in module._buffers or module._buffers[name] is not buffer:
+                        if version is not None and _given(module) == before[module][1]:
+                            _restore_attributes(module, before[module][0])
                         module._buffers[name] = buffer
                     if version is not None and _was_written(buffer, memory, version, values):
                         if _is_plain(buffer):
                             buffer.data = memory
                         buffer.copy_(values)
+
+
+def _given(module: nn.Module) -> set[str]:
+    """Names of the parts of a module that there are, which a module that is built meanwhile changes."""
+    parts = (module._parameters, module._buffers, module._modules)
+    return {name for group in parts for name, part in group.items() if part is not None}
+
+
+def _restore_attributes(module: nn.Module, values: Mapping[str, Any]) -> None:
+    """Restore attributes, but those that every module has: its parts, hooks and mode."""
+    for name in values.keys() - _OF_EVERY_MODULE:
+        vars(module)[name] = values[name]
 
 
 def _was_written(tensor: Tensor, memory: Tensor, version: int, values: Tensor) -> bool:

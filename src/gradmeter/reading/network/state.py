@@ -12,11 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as module_hooks
 from torch.nn.utils import parametrize
 
 from gradmeter.errors import UnsupportedModelError
-from gradmeter.reading.network.attributes import may_keep_tensors, restored_attributes
 from gradmeter.reading.network.autocast import autocast_set_aside
 from gradmeter.reading.network.restoring import restored_buffers, restored_weights
 from gradmeter.reading.network.structure import modules_of, parameters_of
@@ -62,13 +60,11 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(restored_buffers(modules))
-        if keeping := may_keep_tensors(modules):
-            stack.enter_context(restored_attributes(keeping))
         stack.enter_context(restored_weights(network))
         stack.enter_context(_without_backward_hooks(modules))
         stack.enter_context(_uncached_parametrizations())
-        if keeping_biases := [module for module in modules if _CACHED_BIASES in vars(module)]:
-            stack.enter_context(without_cached_biases(keeping_biases))
+        if keeping := [module for module in modules if type(vars(module).get(_CACHED_BIASES)) is dict]:
+            stack.enter_context(without_cached_biases(keeping))
         if gradients:
             stack.enter_context(_recurrent_layers_without_cudnn(modules))
         stack.enter_context(attention_without_fast_path())
@@ -163,7 +159,7 @@ class _Forgotten(MutableMapping[str, Tensor]):
         return not self._is_mine() and key in self._kept
 
     def __getitem__(self, key: str) -> Tensor:
-        return self._last.pop(key) if self._is_mine() else self._kept[key]
+        return (self._last if self._is_mine() else self._kept)[key]
 
     def __setitem__(self, key: str, value: Tensor) -> None:
         (self._last if self._is_mine() else self._kept)[key] = value
@@ -198,15 +194,12 @@ def attention_without_fast_path() -> Iterator[None]:
 
 @contextmanager
 def _without_backward_hooks(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Set aside all backward hooks of modules, which could change the measured gradients and would see those of probes.
+    """Set aside the modules' backward hooks, which could change the measured gradients and would see those of probes.
 
     `torch.func` does not support them, and hooks of parameters do not run in a measurement, either.
     """
     kinds = ("_backward_hooks", "_backward_pre_hooks")
-    aside: list[tuple[Any, str, Any]] = [
-        (module, kind, hooks) for module in modules for kind in kinds if (hooks := vars(module).get(kind))
-    ]
-    aside += [(module_hooks, kind, getattr(module_hooks, kind)) for kind in map("_global{}".format, kinds)]
+    aside = [(module, kind, hooks) for module in modules for kind in kinds if (hooks := vars(module).get(kind))]
     try:
         for module, kind, _ in aside:
             setattr(module, kind, OrderedDict())

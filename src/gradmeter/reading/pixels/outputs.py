@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gradmeter.errors import InputError, ProbabilitiesWarning, warn
 from gradmeter.reading.inputs import Inputs
-from gradmeter.reading.network import NotFinite, answer, are_probabilities, not_finite
+from gradmeter.reading.network import NotFinite, answer, are_probabilities, are_sigmoids, not_finite
 
 Size = tuple[int, int] | Literal["input"] | None
 """The size to which logits are upsampled: (height, width), that of the images, or None to leave them as they are."""
@@ -21,7 +21,8 @@ Size = tuple[int, int] | Literal["input"] | None
 _TELLING = 64
 # Operations after which probabilities are still probabilities.
 _KEEPING = re.compile(
-    "Alias|Clone|Permute|Reshape|Select|Slice|Squeeze|ToCopy|Transpose|UnsafeView|Unsqueeze|Upsample|View"
+    r"(Alias|AvgPool2D|Clamp|Clone|Flip|Hardtanh|NanToNum|Permute|ReshapeAlias|Select|Slice|Squeeze|ToCopy|Transpose|"
+    r"UnsafeView|Unsqueeze|Upsample\w+|View)Backward\d"
 )
 
 
@@ -62,7 +63,8 @@ def warn_of_probabilities(outputs: Tensor) -> None:
     while node is not None and _KEEPING.match(node.name()):
         node = node.next_functions[0][0]
     is_last = node is not None and node.name() in ("SigmoidBackward0", "SoftmaxBackward0")
-    if is_last or (outputs.numel() >= _TELLING and are_probabilities(outputs.detach())):
+    values = outputs.detach()
+    if is_last or (outputs.numel() >= _TELLING and (are_probabilities(values) or are_sigmoids(values))):
         warn(
             "the network's outputs are probabilities; expected logits, since a softmax, or for one channel a sigmoid, "
             "is applied to them: remove the last softmax or sigmoid, or return the logits",
