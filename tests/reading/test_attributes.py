@@ -127,8 +127,9 @@ def test_a_module_that_is_built_at_its_first_call_stays_built() -> None:
 
 def levit() -> tuple[nn.Sequential, Tensor]:
     attention = LevitAttention(8, 4, num_heads=2, resolution=(3, 3))
-    model = randomise(nn.Sequential(attention, nn.Flatten(), nn.Linear(72, 3)).double().eval())
-    return model, samples(3, 9, 8)  # type: ignore[return-value]
+    model = nn.Sequential(attention, nn.Flatten(), nn.Linear(72, 3)).double().eval()
+    randomise(model)
+    return model, samples(3, 9, 8)
 
 
 @pytest.mark.parametrize("gradients", [False, True])
@@ -189,7 +190,7 @@ def test_parametrizations_cached_by_another_thread_meanwhile() -> None:
     layer = nn.utils.parametrizations.weight_norm(nn.Linear(5, 3))
     cached = parametrize.cached()
     cached.__enter__()
-    layer.weight  # noqa: B018 (computes it)
+    assert layer.weight.requires_grad
     with measuring(layer):
         cached.__exit__(None, None, None)
     assert parametrize._cache_enabled == 0

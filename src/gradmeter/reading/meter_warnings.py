@@ -12,9 +12,6 @@ from gradmeter.errors import PaddingWarning, ProbabilitiesWarning, SlowLayerWarn
 from gradmeter.reading.inputs import MASK, Inputs
 from gradmeter.reading.network import are_probabilities, are_sigmoids, logits_difference, logits_of
 
-# The least number of outputs that tell whether they are sigmoids.
-_TELLING = 64
-
 
 class MeterWarnings:
     """Warnings that a meter gives once for its network."""
@@ -88,7 +85,7 @@ def warn_of_probabilities(outputs: Tensor) -> None:
     """Warn if outputs [N, C] look like probabilities."""
     if are_probabilities(outputs):
         sign, last = " and add up to 1 for each sample", "softmax, or return the logarithm"
-    elif outputs.numel() >= _TELLING and are_sigmoids(outputs):
+    elif are_sigmoids(outputs):
         sign, last = "", "sigmoid"
     else:
         return

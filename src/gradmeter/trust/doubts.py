@@ -49,11 +49,13 @@ def doubts(
 
 def order_doubts(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> list[str]:
     """Return a warning, in a list, that labels may number the classes in another order than the network."""
+    if len(labels) < FEW:
+        return []
     # Of two classes or more, and the other way round, too: a network that guesses, or that predicts one class too
     # often, is no sign of another order.
     of_predictions = {(label, most) for most, label, _ in contradicted(labels, predictions)}
     swapped = [pair for pair in contradicted(predictions, labels) if pair[:2] in of_predictions and pair[2] > _CLEAR]
-    if len(labels) < FEW or len(swapped) < 2:
+    if len(swapped) < 2:
         return []
     label, most, share = max(swapped, key=lambda pair: pair[2])
     return [

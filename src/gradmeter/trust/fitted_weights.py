@@ -80,16 +80,9 @@ def _samples(tensors: list[Tensor]) -> bytes:
     for tensor in tensors:
         is_plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided and not tensor.is_nested
         # There are few operations for numbers of one byte.
-        if (
-            not is_plain
-            or tensor.is_meta
-            or not tensor.is_floating_point()
-            or tensor.itemsize < 2
-            or not tensor.numel()
-        ):
-            continue
+        is_read = is_plain and not tensor.is_meta and tensor.is_floating_point() and tensor.itemsize > 1
         # FSDP frees the memory of weights between calls.
-        if tensor.untyped_storage().nbytes() > tensor.storage_offset() * tensor.itemsize:
+        if is_read and tensor.numel() and tensor.untyped_storage().nbytes() > tensor.storage_offset() * tensor.itemsize:
             first = tensor.detach().as_strided((), (), tensor.storage_offset())
             samples[tensor.dtype, tensor.device].append(first)
     return b"".join([torch.stack(numbers).cpu().double().numpy().tobytes() for numbers in samples.values()])

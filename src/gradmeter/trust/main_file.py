@@ -35,8 +35,9 @@ def require_free_folder(folder: Path, kind: str, main: str, *others: str) -> Non
         return is_incidental(path) or any(map(path.match, (main, *others)))
 
     try:
-        has_main = folder.is_dir() and (folder / main).is_file()
-        is_free = _is_ours(folder / main) if has_main else folder.is_dir() and all(map(is_part, folder.iterdir()))
+        is_free = folder.is_dir() and (
+            _is_ours(folder / main) if (folder / main).is_file() else all(map(is_part, folder.iterdir()))
+        )
     except OSError as error:
         raise OutputError(f"{folder} cannot be read ({error.strerror}); choose another folder") from error
     if not is_free:

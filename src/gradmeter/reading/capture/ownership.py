@@ -36,11 +36,11 @@ def gradients_at(
     """For each node and output, its gradients for each start vector [N, C]."""
     edges = [GradientEdge(node, output) for node in nodes for output in range(len(output_shapes(node)))]
     by_node: dict[Node, list[list[Tensor | None]]] = {node: [[] for _ in output_shapes(node)] for node in nodes}
-    for direction in directions if edges else ():
-        with sound_convolutions(nodes_below([logits.grad_fn])):
+    with sound_convolutions(nodes_below([logits.grad_fn])):
+        for direction in directions if edges else ():
             gradients = torch.autograd.grad(logits, edges, grad_outputs=direction, retain_graph=True, allow_unused=True)
-        for edge, gradient in zip(edges, gradients, strict=True):
-            by_node[edge.node][edge.output_nr].append(gradient)
+            for edge, gradient in zip(edges, gradients, strict=True):
+                by_node[edge.node][edge.output_nr].append(gradient)
     return by_node
 
 

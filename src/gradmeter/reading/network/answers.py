@@ -23,8 +23,8 @@ _LOGIT_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-2}
 _LOGIT_TOLERANCE_HALF = 0.1
 # Largest difference between 1 and a sum of probabilities that were rounded to 16 bits.
 _SUM_TOLERANCE = 5e-3
-# Outputs of trained sigmoids differ by more than this.
-_SPREAD = 0.5
+# Outputs of trained sigmoids differ by more than this; of fewer outputs, it tells nothing.
+_SPREAD, _TELLING = 0.5, 64
 
 
 def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module]) -> Tensor:
@@ -98,6 +98,8 @@ def are_probabilities(logits: Tensor) -> bool:
 
 def are_sigmoids(logits: Tensor) -> bool:
     """Whether all outputs lie between 0 and 1, and far enough apart not to be logits of an untrained network."""
+    if logits.numel() < _TELLING:
+        return False
     low, high = logits.aminmax()
     return bool(low >= 0) and bool(high <= 1) and bool(high - low > _SPREAD)
 

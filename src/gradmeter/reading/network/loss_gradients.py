@@ -28,7 +28,7 @@ def loss_gradients(logits: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor
         A gradient for each parameter; None if it does not affect the loss, or if its gradient may corrupt memory.
     """
     loss = (logits.logsumexp(dim=1) - logits.amax(dim=1)).sum()
-    corrupting = filter(corrupts, nodes_below([logits.grad_fn]))
+    corrupting = filter(_corrupts, nodes_below([logits.grad_fn]))
     # Below their weights and biases.
     below = nodes_below([child for node in corrupting for child, _ in node.next_functions[1:]])
     left_out = {id(node.variable) for node in below if hasattr(node, "variable")}
@@ -37,7 +37,7 @@ def loss_gradients(logits: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor
     return tuple(None if id(parameter) in left_out else next(gradients) for parameter in parameters)
 
 
-def corrupts(node: Node) -> bool:
+def _corrupts(node: Node) -> bool:
     """Whether an operation is such a convolution."""
     if not node.name().startswith("ConvolutionBackward"):
         return False
@@ -54,7 +54,7 @@ def sound_convolutions(nodes: Iterable[Node], *, of_parameters: bool = False) ->
         nodes: operations.
         of_parameters: whether the gradient of a weight that is a parameter itself is computed, too.
     """
-    if not any(corrupts(node) and (of_parameters or _computes_weight(node)) for node in nodes):
+    if not any(_corrupts(node) and (of_parameters or _computes_weight(node)) for node in nodes):
         yield
         return
     # `flags` would set the precision, too, which PyTorch warns of.

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -63,8 +63,8 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         stack.enter_context(restored_weights(network))
         stack.enter_context(_without_backward_hooks(modules))
         stack.enter_context(_uncached_parametrizations())
-        if keeping := [module for module in modules if type(vars(module).get(_CACHED_BIASES)) is dict]:
-            stack.enter_context(without_cached_biases(keeping))
+        if [module for module in modules if _CACHED_BIASES in vars(module)]:
+            stack.enter_context(without_cached_biases(modules))
         if gradients:
             stack.enter_context(_recurrent_layers_without_cudnn(modules))
         stack.enter_context(attention_without_fast_path())
@@ -129,13 +129,13 @@ def _uncached_parametrizations() -> Iterator[None]:
 
 
 @contextmanager
-def without_cached_biases(modules: Sequence[nn.Module]) -> Iterator[None]:
+def without_cached_biases(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Let the attention of LeViT, EfficientFormer and TinyViT compute its biases at each call, not once in eval mode.
 
     Those of a call without gradients have none, and those of a call with gradients belong to a graph that the first
     backward pass frees. Other threads keep them as ever.
     """
-    aside = [(module, biases) for module in modules if (biases := vars(module).get(_CACHED_BIASES)) is not None]
+    aside = [(module, biases) for module in modules if type(biases := vars(module).get(_CACHED_BIASES)) is dict]
     try:
         for module, biases in aside:
             setattr(module, _CACHED_BIASES, _Forgotten(biases))

@@ -17,7 +17,7 @@ from gradmeter.reading.network import NotFinite, answer, are_probabilities, are_
 Size = tuple[int, int] | Literal["input"] | None
 """The size to which logits are upsampled: (height, width), that of the images, or None to leave them as they are."""
 
-# The least number of outputs that tell whether they are probabilities.
+# The least number of outputs whose sums tell whether they are probabilities.
 _TELLING = 64
 # Operations after which probabilities are still probabilities.
 _KEEPING = re.compile(
@@ -64,7 +64,7 @@ def warn_of_probabilities(outputs: Tensor) -> None:
         node = node.next_functions[0][0]
     is_last = node is not None and node.name() in ("SigmoidBackward0", "SoftmaxBackward0")
     values = outputs.detach()
-    if is_last or (outputs.numel() >= _TELLING and (are_probabilities(values) or are_sigmoids(values))):
+    if is_last or are_sigmoids(values) or (outputs.numel() >= _TELLING and are_probabilities(values)):
         warn(
             "the network's outputs are probabilities; expected logits, since a softmax, or for one channel a sigmoid, "
             "is applied to them: remove the last softmax or sigmoid, or return the logits",

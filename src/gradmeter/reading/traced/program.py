@@ -31,7 +31,7 @@ def traced_program(reader: TracedForward, inputs: Tensor) -> torch.export.Export
     table[_ATEN.adaptive_avg_pool2d.default] = _pooled
     samples = torch.export.Dim("N", min=1)
     try:
-        with torch.no_grad(), without_cached_biases([*reader.modules()]), warnings.catch_warnings():
+        with torch.no_grad(), without_cached_biases(reader.modules()), warnings.catch_warnings():
             # PyTorch warns about its own calls.
             warnings.simplefilter("ignore")
             program = torch.export.export(reader, (inputs,), dynamic_shapes=({0: samples},), strict=False)
