@@ -83,7 +83,10 @@ def test_an_entry_in_the_table_adds_a_command(greet: Type) -> None:
         (("greet",), 2, "name"),
         (("greet", "you", "--nosuch"), 2, "--nosuch"),
         (("great", "you"), 2, "greet"),
-        (("greet", "you", "--out", "a", "-o", "b"), 2, "--out"),
+        (("greet", "you", "--out", "a", "-o", "b"), 2, "--out is given 2 times"),
+        (("greet", ""), 2, "name is empty"),
+        (("greet", "you", "-o", ""), 2, "--out is empty"),
+        (("greet", "you", "--tag", "a", "--tag", ""), 2, "--tag is empty"),
     ],
 )
 def test_errors_of_an_added_command_are_one_line(

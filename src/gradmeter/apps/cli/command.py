@@ -22,15 +22,19 @@ _NOT_MAPPED = "failed to map segment from shared object"
 
 
 class Command(TyperCommand):
-    """A command that refuses an option with a single value if it is given more than once."""
+    """A command that refuses empty values, and an option with a single value if it is given more than once."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments.
 
         Raises:
-            InputError: if an option that takes one value is repeated.
+            InputError: if an option that takes one value is repeated, or a value is empty.
         """
-        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        values, _, given = self.make_parser(ctx).parse_args(list(args))
+        for parameter in self.get_params(ctx):
+            value = values.get(parameter.name)
+            if "" in (value if isinstance(value, list | tuple) else [value]):  # such as a variable that is not set
+                raise InputError(f"{max(parameter.opts, key=len)} is empty; expected a value")
         for option in dict.fromkeys(given):
             is_single = isinstance(option, TyperOption) and not (option.multiple or option.is_flag or option.count)
             if is_single and given.count(option) > 1:
