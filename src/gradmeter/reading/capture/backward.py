@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from gradmeter.reading.capture.graph import Graph
 from gradmeter.reading.capture.operation import Operation
 from gradmeter.reading.capture.plan import Plan, Planned
-from gradmeter.reading.network import sound_convolutions
+from gradmeter.reading.network import sound_gradients
 
 
 class Unplanned(Exception):
@@ -68,7 +68,7 @@ def propagate(
     try:
         edges = [edge for _, edges in terminal for edge in edges]
         keep = plan.keep or plan.deferred
-        with sound_convolutions(graph.nodes):
+        with sound_gradients(graph.nodes):
             gradients = iter(
                 torch.autograd.grad(logits, edges, grad_outputs=direction, allow_unused=True, retain_graph=keep)
                 if edges

@@ -13,7 +13,7 @@ from torch.autograd.graph import Node
 
 from gradmeter.reading.capture.graph import metadata
 from gradmeter.reading.capture.sample_axis import OwnedRows, SampleAxis, Scattered, Shape
-from gradmeter.reading.network import sound_convolutions
+from gradmeter.reading.network import laid_out, sound_gradients
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ class Operation:
                 torch.zeros(entry.shape, dtype=entry.dtype, device=entry.device) if gradient is None else gradient
                 for gradient, entry in zip(masked, metadata(self.node), strict=True)
             ]
-        with torch.no_grad(), sound_convolutions([self.node], of_parameters=True):
-            result = backward(*masked)
+        with torch.no_grad(), sound_gradients([self.node], of_parameters=True):
+            result = backward(*laid_out(self.node, masked))
         return result if isinstance(result, tuple) else (result,)
 
 

@@ -16,7 +16,7 @@ from torch.autograd.graph import GradientEdge, Node
 
 from gradmeter.reading.capture.graph import output_shapes
 from gradmeter.reading.capture.sample_axis import OwnedRows, SampleAxis, Scattered, exclusive, touched_by
-from gradmeter.reading.network import nodes_below, sound_convolutions
+from gradmeter.reading.network import nodes_below, sound_gradients
 
 # Samples that one pass tells apart, and number of powers of two: gradients from 1e-25 to 1e25 keep all their digits, in
 # half precision (with fewer powers) those from 1e-4 to 1e4.
@@ -36,7 +36,7 @@ def gradients_at(
     """For each node and output, its gradients for each start vector [N, C]."""
     edges = [GradientEdge(node, output) for node in nodes for output in range(len(output_shapes(node)))]
     by_node: dict[Node, list[list[Tensor | None]]] = {node: [[] for _ in output_shapes(node)] for node in nodes}
-    with sound_convolutions(nodes_below([logits.grad_fn])):
+    with sound_gradients(nodes_below([logits.grad_fn])):
         for direction in directions if edges else ():
             gradients = torch.autograd.grad(logits, edges, grad_outputs=direction, retain_graph=True, allow_unused=True)
             for edge, gradient in zip(edges, gradients, strict=True):

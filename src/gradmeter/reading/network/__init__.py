@@ -12,8 +12,9 @@ from gradmeter.reading.network.answers import (
     require_same_logits,
 )
 from gradmeter.reading.network.autocast import autocast_of_caller
-from gradmeter.reading.network.loss_gradients import loss_gradients, nodes_below, sound_convolutions
+from gradmeter.reading.network.loss_gradients import loss_gradients
 from gradmeter.reading.network.not_finite import NotFinite, not_finite
+from gradmeter.reading.network.sound_gradients import laid_out, nodes_below, sound_gradients
 from gradmeter.reading.network.state import attention_without_fast_path, measuring, without_cached_biases
 from gradmeter.reading.network.structure import (
     modules_of,
@@ -34,6 +35,7 @@ __all__ = [
     "attention_without_fast_path",
     "autocast_of_caller",
     "is_spread",
+    "laid_out",
     "logits_difference",
     "logits_in",
     "logits_of",
@@ -49,7 +51,7 @@ __all__ = [
     "parameters_of",
     "require_independent_samples",
     "require_same_logits",
-    "sound_convolutions",
+    "sound_gradients",
     "unwrapped",
     "weights_hash",
     "without_cached_biases",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
 from gradmeter.reading.kernels import reduce
-from gradmeter.reading.network import autocast_of_caller
+from gradmeter.reading.network import autocast_of_caller, nodes_below, sound_gradients
 from gradmeter.reading.statistics import PowerSums
 
 # Memory for the derivatives and gradients of a block of pixels, in bytes.
@@ -50,9 +50,10 @@ class CutLayer:
         block = max(1, _BLOCK_BYTES // (numbers * logits.element_size()))
         of_pixels = logits[0, :, rows].flatten(1).T
         parts = []
-        for start in range(0, len(direction), block):
-            pixels = slice(start, start + block)
-            parts.append(self._block(of_pixels[pixels], leaves, direction[pixels].to(logits.dtype)))
+        with sound_gradients(nodes_below([logits.grad_fn])):
+            for start in range(0, len(direction), block):
+                pixels = slice(start, start + block)
+                parts.append(self._block(of_pixels[pixels], leaves, direction[pixels].to(logits.dtype)))
         return PowerSums.concatenate(parts)
 
     def _block(self, logits: Tensor, leaves: list[Tensor], direction: Tensor) -> PowerSums:

@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gradmeter.reading.kernels import reduce
 from gradmeter.reading.layers.gradients import Dense
+from gradmeter.reading.network import nodes_below, sound_gradients
 from gradmeter.reading.pixels.blockwise import CutLayer
 from gradmeter.reading.pixels.calls import Kept
 from gradmeter.reading.pixels.paths import CHANNELS_FIRST, Path
@@ -45,8 +46,9 @@ def slopes(features: Tensor, output: Tensor) -> Tensor | None:
         return None
     generator = torch.Generator().manual_seed(0)
     direction = torch.randn(features.shape, generator=generator, dtype=torch.float64, device="cpu").to(features)
-    (slope,) = torch.autograd.grad(features, output, torch.ones_like(features), retain_graph=True)
-    (mixed,) = torch.autograd.grad(features, output, direction, retain_graph=True)
+    with sound_gradients(nodes_below([features.grad_fn])):
+        (slope,) = torch.autograd.grad(features, output, torch.ones_like(features), retain_graph=True)
+        (mixed,) = torch.autograd.grad(features, output, direction, retain_graph=True)
     difference = (mixed - slope * direction).abs().max()
     limit = _TOLERANCE.get(features.dtype, _TOLERANCE_HALF) * mixed.abs().max()
     return slope if difference <= limit else None

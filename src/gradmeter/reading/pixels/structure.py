@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 
 from gradmeter.errors import UnsupportedModelError
 from gradmeter.reading.hooks import OfThisThread
-from gradmeter.reading.network import owned_parameters, owning_modules
+from gradmeter.reading.network import nodes_below, owned_parameters, owning_modules, sound_gradients
 from gradmeter.reading.pixels.paths import CHANNELS_LAST, LinearPaths, Path
 from gradmeter.reading.pixels.taps import axes_of, has_taps
 
@@ -264,7 +264,8 @@ def _verified(
         return {}
     generator = torch.Generator().manual_seed(0)
     direction = torch.randn(logits.shape, generator=generator, device="cpu").to(logits.device, logits.dtype)
-    gradients = torch.autograd.grad(logits, [reached[call] for call in known], direction)
+    with sound_gradients(nodes_below([logits.grad_fn])):
+        gradients = torch.autograd.grad(logits, [reached[call] for call in known], direction)
     return {
         call: path
         for (call, path), gradient in zip(known.items(), gradients, strict=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter.reading.inputs import Inputs
-from gradmeter.reading.network import answer
+from gradmeter.reading.network import answer, nodes_below, sound_gradients
 
 
 def odin(
@@ -31,9 +31,9 @@ def odin(
             return {"odin": _confidence(logits, temperature)}
         logits = answer(network, leaf_inputs)
         losses = -torch.log_softmax(logits / temperature, dim=1).amax(dim=1)
-        gradients = dict(
-            zip(map(id, leaves), torch.autograd.grad(losses.sum(), leaves, allow_unused=True), strict=True)
-        )
+        with sound_gradients(nodes_below([losses.grad_fn])):
+            steps = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
+        gradients = dict(zip(map(id, leaves), steps, strict=True))
 
         def perturbed(tensor: Tensor) -> Tensor:
             gradient = gradients.get(id(tensor))

@@ -1,0 +1,89 @@
+"""Gradients that PyTorch 2.13 gets wrong on a CPU, and how to get them right.
+
+- The gradient of the weight of a strided 1 x 1 convolution of 2, 3, 6 or 12 input channels, channels last, is written
+  outside of its memory. RepVGG, MobileOne and FastViT begin with such a layer.
+- All gradients of a BatchNorm for a batch of one are wrong if its input and the gradient of its output have different
+  orders in memory, one of them as after `flatten(2).transpose(1, 2)`. An InstanceNorm makes a batch of one of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node
+
+# With up to how many input channels the gradient of the weight of such a convolution may corrupt memory.
+_NARROW = 15
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+@contextmanager
+def sound_gradients(nodes: Iterable[Node], *, of_parameters: bool = False) -> Iterator[None]:
+    """Let autograd compute right gradients while the block runs.
+
+    Args:
+        nodes: the operations that are differentiated.
+        of_parameters: whether the gradient of a weight that is a parameter itself is computed, too.
+    """
+    corrupting, hooks = False, []
+    # `flags` would set the precision, too, which PyTorch warns of.
+    enabled = torch.backends.mkldnn.enabled
+    try:
+        for node in nodes:
+            if _is_norm_of_one(node):
+                hooks.append(node.register_prehook(lambda gradients, node=node: laid_out(node, gradients)))
+            elif not corrupting and corrupts_memory(node):
+                corrupting = of_parameters or _computes_weight(node)
+        if corrupting:
+            torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = enabled
+        # A hook refers to the graph that holds it, a cycle that Python's garbage collector cannot see.
+        for hook in hooks:
+            hook.remove()
+
+
+def corrupts_memory(node: Node) -> bool:
+    """Whether an operation is a convolution whose weight's gradient may corrupt memory."""
+    # With activation checkpointing, reading a weight computes the checkpoint again.
+    if not node.name().startswith("ConvolutionBackward") or max(node._saved_stride) == 1:  # type: ignore[attr-defined]
+        return False
+    _, channels, *kernel = node._saved_weight.shape  # type: ignore[attr-defined]
+    return channels <= _NARROW and set(kernel) == {1}
+
+
+def laid_out(node: Any, gradients: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+    """Return the gradients of an operation's outputs, for a BatchNorm of a batch of one in the order of its input."""
+    if not _is_norm_of_one(node) or gradients[0] is None:
+        return gradients
+    activation, order = node._saved_input, torch.contiguous_format
+    if not activation.is_contiguous() and (last := _CHANNELS_LAST.get(activation.dim())):
+        order = last if activation.is_contiguous(memory_format=last) else order
+    return gradients[0].contiguous(memory_format=order), *gradients[1:]
+
+
+def nodes_below(nodes: Iterable[Node | None]) -> Iterator[Node]:
+    """The operations, and all that their gradients reach."""
+    stack, seen = list(nodes), set[Node | None]((None,))
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        assert node is not None
+        yield node
+        stack.extend(child for child, _ in node.next_functions)
+
+
+def _is_norm_of_one(node: Any) -> bool:
+    return "BatchNorm" in node.name() and node._input_metadata[0].shape[0] == 1
+
+
+def _computes_weight(node: Node) -> bool:
+    child, _ = node.next_functions[1]
+    return child is not None and not hasattr(child, "variable")

@@ -1,0 +1,79 @@
+"""Norms of a batch of one, whose gradients PyTorch 2.13 computes wrong if the orders in memory differ."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradmeter import GradientMeter
+from gradmeter.reading.network import nodes_below, sound_gradients
+from oracles.gradients import expected_readings
+from oracles.moments import assert_agree
+from oracles.networks import randomise, samples
+
+EXACT = {"norms": 1e-10, "shapes": 1e-8}
+
+
+class Tokens(nn.Module):
+    """A norm between images and tokens, in both directions."""
+
+    def __init__(self, norm: nn.Module, convolution: type[nn.Conv1d | nn.Conv2d | nn.Conv3d]) -> None:
+        super().__init__()
+        self.first, self.norm, self.mix = convolution(2, 6, 2), norm, nn.Linear(6, 6)
+        self.second, self.head = convolution(6, 6, 2), nn.Linear(6, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = self.norm(self.first(images))
+        tokens = torch.tanh(self.mix(images.flatten(2).transpose(1, 2)))
+        images = tokens.transpose(1, 2).unflatten(2, images.shape[2:])
+        result: Tensor = self.head(torch.tanh(self.second(self.norm(images))).flatten(2).transpose(1, 2).mean(1))
+        return result
+
+
+NORMS: dict[str, Callable[[], nn.Module]] = {
+    "BatchNorm1d": lambda: Tokens(nn.BatchNorm1d(6), nn.Conv1d),
+    "BatchNorm2d": lambda: Tokens(nn.BatchNorm2d(6), nn.Conv2d),
+    "BatchNorm3d": lambda: Tokens(nn.BatchNorm3d(6), nn.Conv3d),
+    "InstanceNorm2d": lambda: Tokens(nn.InstanceNorm2d(6, affine=True), nn.Conv2d),
+    "InstanceNorm2d with statistics": lambda: Tokens(
+        nn.InstanceNorm2d(6, affine=True, track_running_stats=True), nn.Conv2d
+    ),
+    "InstanceNorm3d": lambda: Tokens(nn.InstanceNorm3d(6, affine=True), nn.Conv3d),
+}
+
+
+@pytest.mark.parametrize("kind", NORMS)
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_one_sample_as_in_a_batch(kind: str, channels_last: bool) -> None:
+    torch.manual_seed(0)
+    model = NORMS[kind]().double().eval()
+    randomise(model)
+    dimensions = model.first.weight.dim() - 2
+    inputs = samples(3, 2, *(5, 4, 6)[:dimensions])
+    if channels_last and dimensions > 1:
+        model.to(memory_format=torch.channels_last if dimensions == 2 else torch.channels_last_3d)
+    layers, values = expected_readings(model, inputs)
+    meter = GradientMeter(model)
+    assert meter.layers == layers
+    for number in range(3):
+        assert_agree(meter(inputs[number : number + 1]).values, values[number : number + 1], **EXACT)
+    assert_agree(meter(inputs).values, values, **EXACT)
+
+
+@pytest.mark.parametrize("order", ["contiguous", "tokens", "neither"])
+@pytest.mark.parametrize("of_gradient", ["contiguous", "tokens", "neither"])
+def test_a_norm_and_all_orders(order: str, of_gradient: str) -> None:
+    def laid_out(images: Tensor, order: str) -> Tensor:
+        if order == "tokens":
+            return images.flatten(2).transpose(1, 2).contiguous().transpose(1, 2).unflatten(2, images.shape[2:])
+        return images.transpose(2, 3).contiguous().transpose(2, 3) if order == "neither" else images
+
+    norm = nn.BatchNorm2d(6).double().eval()
+    randomise(norm)
+    images, gradient = laid_out(samples(1, 6, 4, 5), order).requires_grad_(), samples(1, 6, 4, 5)
+    (expected,) = torch.autograd.grad(norm(images.contiguous()), images, gradient)
+    output = norm(images)
+    with sound_gradients(nodes_below([output.grad_fn])):
+        (actual,) = torch.autograd.grad(output, images, laid_out(gradient, of_gradient))
+    torch.testing.assert_close(actual, expected)
