@@ -4,6 +4,7 @@ import copy
 import pickle
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -101,6 +102,101 @@ def test_a_buffer_and_what_says_how_long_it_is(gradients: bool) -> None:
         torch.testing.assert_close(meter(x).logits, expected)
     assert (model[0].longest, len(model[0].factors)) == (4, 4)
     torch.testing.assert_close(model(x), expected)
+
+
+class Table(nn.Module):
+    """Computes a table at the first call, which a flag tells.
+
+    Args:
+        flag: "attribute"; "absent", if it is set at the first call only; "class", if it is one of the class before;
+            "tensor", if it becomes one; "parent", if the caller holds it; "part", if the first call also adds a buffer.
+        way: how the table is written.
+    """
+
+    ready: bool | Tensor = False
+
+    def __init__(self, flag: str, way: str) -> None:
+        super().__init__()
+        self.flag, self.way = flag, way
+        self.register_buffer("extra", None)
+        if way == "weight":
+            self.table = nn.Parameter(torch.zeros(5).double())
+        else:
+            self.register_buffer("table", torch.zeros(5).double())
+        if flag not in ("absent", "class"):
+            self.ready = False
+
+    def prepare(self) -> None:
+        values = torch.linspace(0.5, 1.5, 5).double()
+        if self.way == "replaced":
+            self.table = values
+        elif self.way == "filled":
+            self.table[:] = values
+        else:
+            self.table.data = values
+        if self.flag == "part":
+            self.extra = values
+        if self.flag == "absent":
+            self.found = True
+        else:
+            self.ready = torch.tensor(True) if self.flag == "tensor" else True
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.flag != "parent" and not (hasattr(self, "found") if self.flag == "absent" else self.ready):
+            self.prepare()
+        return x * self.table
+
+
+class Parent(nn.Module):
+    """Prepares the table of its child at the first call."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.child, self.is_ready = Table("parent", way), False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.is_ready:
+            self.child.prepare()
+            self.is_ready = True
+        result: Tensor = self.child(x)
+        return result
+
+
+@pytest.mark.parametrize("way", ["replaced", "filled", "data", "weight"])
+@pytest.mark.parametrize("flag", ["attribute", "absent", "class", "tensor", "parent", "part"])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_a_table_and_the_flag_that_it_is_computed(flag: str, way: str, gradients: bool) -> None:
+    torch.manual_seed(0)
+    table = Parent(way) if flag == "parent" else Table(flag, way)
+    model, x = nn.Sequential(table, nn.Linear(5, 3)).double().eval(), samples(4, 5)
+    expected = copy.deepcopy(model)(x)
+    meter = GradientMeter(model, gradients=gradients)
+    for _ in range(2):
+        torch.testing.assert_close(meter(x).logits, expected)
+    torch.testing.assert_close(model(x), expected)
+
+
+@pytest.mark.parametrize("kept", [lambda x: x, lambda x: [x, x], lambda x: {"input": x}])
+def test_tensors_that_a_module_shows_are_no_hindrance(kept: Callable[[Tensor], object]) -> None:
+    class Showing(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            self.shown = kept(x.detach())
+            return super().forward(x)
+
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            return x
+
+    model = nn.Sequential(Showing(5, 4), Counting(), nn.Linear(4, 3)).eval()
+    meter = GradientMeter(model)
+    for _ in range(2):
+        meter(torch.rand(2, 5))
+    assert (model[1].calls, hasattr(model[0], "shown")) == (0, True)
 
 
 def test_a_module_that_is_built_at_its_first_call_stays_built() -> None:

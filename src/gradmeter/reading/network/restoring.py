@@ -1,10 +1,10 @@
-"""Restore the weights and buffers that a network changes in its forward pass."""
+"""Restore what a network changes in its forward pass: weights, buffers, and the attributes that belong to them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -16,96 +16,184 @@ from torch.nn.modules.batchnorm import _BatchNorm
 _changing_weights: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
 
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+# Types of attributes that cannot change in place, and can be compared.
+_SIMPLE = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
+_ABSENT = object()
 
 
 @contextmanager
-def restored_weights(network: nn.Module) -> Iterator[None]:
-    """Restore weights that the network changes in its forward pass, for example of embeddings with `max_norm`.
+def restored_state(network: nn.Module, modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Restore the network's weights and buffers at exit, such as those of embeddings with `max_norm`, or counters.
+
+    Attributes may say what they hold, for example for how many positions, so these are restored, too. If one of them
+    was more than a number or the like, or if the forward pass added a part to a module, what belongs together cannot
+    be told: all stays as the forward pass leaves it.
 
     The first call for a network copies all weights that may change; later ones copy those that did.
     """
-    names = _changing_weights.get(network)
-    watched = _weights_that_may_change(network) if names is None else _named(network, names)
-    before = {name: (weight, weight.data, weight._version, weight.data.clone()) for name, weight in watched.items()}
-    changed = set()
-    with _versions_kept(watched.values()):
+    state = [_State.of(module) for module in modules if not type(module).__module__.startswith("torch.nn.modules.")]
+    weights, buffers = _weights(network), _buffers(modules)
+    parts, copied = [*weights, *buffers], [part for part in buffers if part.tensor is not part.given]
+    with _versions_kept(part.tensor for part in parts):
         try:
+            for part in copied:
+                part.group[part.name] = part.tensor
             yield
         finally:
-            for name, (weight, memory, version, values) in before.items():
-                if _was_written(weight, memory, version, values):
-                    changed.add(name)
-                    weight.data = memory
-                    memory.copy_(values)
-    if names is None:
-        _changing_weights[network] = frozenset(changed)
+            changed = [part for part in parts if part.is_changed()]
+            with torch.no_grad():
+                if changed and _restore_attributes(state, {part.module for part in changed}):
+                    for part in changed:
+                        part.restore()
+                for part in copied:
+                    part.give_back()
+    if network not in _changing_weights:
+        written = {id(part.tensor) for part in changed}
+        named = network.named_parameters(remove_duplicate=False)
+        _changing_weights[network] = frozenset(name for name, weight in named if id(weight) in written)
 
 
-def _weights_that_may_change(network: nn.Module) -> dict[str, nn.Parameter]:
-    """Weights of embeddings, and of modules that are not PyTorch's own, by name."""
-    return {
-        f"{path}.{name}" if path else name: parameter
+class _Part(NamedTuple):
+    """A weight or buffer before the forward pass.
+
+    Attributes:
+        module: the module that it belongs to.
+        group: the module's weights or buffers by name; those of a traced module are no dict.
+        name: its name.
+        given: the tensor itself.
+        tensor: the same; a copy, which a backward pass can use, if `given` was created in inference mode.
+        memory: the memory of `tensor`.
+        version: its version counter.
+        values: a copy of it.
+    """
+
+    module: nn.Module
+    group: MutableMapping[str, Any]
+    name: str
+    given: Tensor
+    tensor: Tensor
+    memory: Tensor
+    version: int
+    values: Tensor
+
+    @classmethod
+    def of(cls, module: nn.Module, group: MutableMapping[str, Any], name: str, given: Tensor) -> _Part:
+        """Copy what can be restored."""
+        tensor = given.clone() if given.is_inference() else given
+        return cls(module, group, name, given, tensor, tensor.data, tensor._version, tensor.detach().clone())
+
+    def is_changed(self) -> bool:
+        """Whether the module has another tensor now, or this one was written."""
+        return not self._is_in_place() or _was_written(self.tensor, self.memory, self.version, self.values)
+
+    def restore(self) -> None:
+        """Give the module the tensor with its values back."""
+        if not self._is_in_place():
+            self.group[self.name] = self.tensor
+        if _was_written(self.tensor, self.memory, self.version, self.values):
+            if _is_plain(self.tensor):
+                self.tensor.data = self.memory
+            self.tensor.copy_(self.values)
+
+    def give_back(self) -> None:
+        """Replace an unchanged copy by the tensor itself."""
+        if not self.is_changed():
+            self.group[self.name] = self.given
+
+    def _is_in_place(self) -> bool:
+        # The buffers of a traced module have no `get`.
+        return self.name in self.group and self.group[self.name] is self.tensor
+
+
+def _weights(network: nn.Module) -> list[_Part]:
+    """The weights that may change: of embeddings, and of modules that are not PyTorch's own."""
+    names = _changing_weights.get(network)
+    if names is not None and not names:  # the usual case
+        return []
+    return [
+        _Part.of(module, module._parameters, name, parameter)
         for path, module in network.named_modules()
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag) or not type(module).__module__.startswith("torch.nn.")
         for name, parameter in module._parameters.items()
         # Others, for example distributed ones, have no memory of their own.
         if type(parameter) is nn.Parameter and not parameter.is_inference()
-    }
+        if (_may_change(module) if names is None else (f"{path}.{name}" if path else name) in names)
+    ]
 
 
-def _named(network: nn.Module, names: frozenset[str]) -> dict[str, nn.Parameter]:
-    if not names:  # the usual case
-        return {}
-    return {name: weight for name, weight in network.named_parameters(remove_duplicate=False) if name in names}
+def _may_change(module: nn.Module) -> bool:
+    return isinstance(module, nn.Embedding | nn.EmbeddingBag) or not type(module).__module__.startswith("torch.nn.")
 
 
-@contextmanager
-def restored_buffers(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Restore the network's buffers at exit, for example a counter of its calls.
-
-    Where a module replaced a buffer, its other attributes are restored, too: they may say what the buffer is, such as
-    for how many positions. Buffers created in inference mode, which a backward pass cannot use, are replaced by copies
-    meanwhile. A BatchNorm in eval mode only reads its buffers, which are not copied: there may be hundreds.
-    """
-    buffers = [
-        (module, name, buffer, buffer.data, None if buffer.is_inference() else buffer._version, buffer.clone())
+def _buffers(modules: Iterable[nn.Module]) -> list[_Part]:
+    """The buffers. A BatchNorm in eval mode only reads its own, which are not copied: there may be hundreds."""
+    return [
+        _Part.of(module, module._buffers, name, buffer)
         for module in modules
         for name, buffer in module._buffers.items()
         # The class of a traced network has no `forward`.
         if buffer is not None
         and (buffer.is_inference() or getattr(type(module), "forward", None) is not _BatchNorm.forward)
     ]
-    before = {module: (vars(module).copy(), _given(module)) for module in {module for module, *_ in buffers}}
-    with _versions_kept(buffer for _, _, buffer, _, version, _ in buffers if version is not None):
-        try:
-            for module, name, _, _, version, values in buffers:
-                if version is None:
-                    module._buffers[name] = values
-            yield
-        finally:
-            with torch.no_grad():
-                for module, name, buffer, memory, version, values in buffers:
-                    # The buffers of a traced module are not a dict and have no `get`.
-                    if name not in module._buffers or module._buffers[name] is not buffer:
-                        if version is not None and _given(module) == before[module][1]:
-                            _restore_attributes(module, before[module][0])
-                        module._buffers[name] = buffer
-                    if version is not None and _was_written(buffer, memory, version, values):
-                        if _is_plain(buffer):
-                            buffer.data = memory
-                        buffer.copy_(values)
 
 
-def _given(module: nn.Module) -> set[str]:
-    """Names of the parts of a module that there are, which a module that is built meanwhile changes."""
-    parts = (module._parameters, module._buffers, module._modules)
-    return {name for group in parts for name, part in group.items() if part is not None}
+class _State(NamedTuple):
+    """What else a module holds: its attributes, and the names of its parts."""
+
+    module: nn.Module
+    attributes: dict[str, Any]
+    parts: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> _State:
+        """Note what a module holds."""
+        return cls(module, vars(module).copy(), _parts(module))
 
 
-def _restore_attributes(module: nn.Module, values: Mapping[str, Any]) -> None:
-    """Restore attributes, but those that every module has: its parts, hooks and mode."""
-    for name in values.keys() - _OF_EVERY_MODULE:
-        vars(module)[name] = values[name]
+def _parts(module: nn.Module) -> tuple[tuple[str, Any], ...]:
+    return (*module._parameters.items(), *module._buffers.items(), *module._modules.items())
+
+
+def _restore_attributes(state: Sequence[_State], changed: set[nn.Module]) -> bool:
+    """Restore attributes, and say whether that was possible; if not, none is restored.
+
+    Args:
+        state: what the modules held before.
+        changed: the modules whose weights or buffers changed. Tensors that others keep, to show them, do not count.
+    """
+    others: list[tuple[dict[str, Any], str, Any]] = []
+    for module, before, parts in state:
+        if not _names(_parts(module)) <= _names(parts):
+            return False
+        now = vars(module)
+        for name in (before.keys() | now.keys()) - _OF_EVERY_MODULE:
+            old, new = before.get(name, _ABSENT), now.get(name, _ABSENT)
+            is_shown = module not in changed and _are_tensors(old) and _are_tensors(new)
+            if old is new or is_shown or (_is_simple(old) and _is_simple(new) and old == new):
+                continue
+            if not _is_simple(old):
+                return False
+            others.append((now, name, old))
+    for attributes, name, old in others:
+        if old is _ABSENT:
+            del attributes[name]
+        else:
+            attributes[name] = old
+    return True
+
+
+def _names(parts: Iterable[tuple[str, Any]]) -> set[str]:
+    return {name for name, part in parts if part is not None}
+
+
+def _is_simple(value: Any) -> bool:
+    return value is _ABSENT or isinstance(value, _SIMPLE) or (type(value) is tuple and all(map(_is_simple, value)))
+
+
+def _are_tensors(value: Any) -> bool:
+    """Whether a value is a tensor, holds only tensors, or is none."""
+    if isinstance(value, list | tuple | dict):
+        return all(map(_are_tensors, value.values() if isinstance(value, dict) else value))
+    return value is None or value is _ABSENT or isinstance(value, Tensor)
 
 
 def _was_written(tensor: Tensor, memory: Tensor, version: int, values: Tensor) -> bool:

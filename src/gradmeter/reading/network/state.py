@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 
 from gradmeter.errors import UnsupportedModelError
 from gradmeter.reading.network.autocast import autocast_set_aside
-from gradmeter.reading.network.restoring import restored_buffers, restored_weights
+from gradmeter.reading.network.restoring import restored_state
 from gradmeter.reading.network.structure import modules_of, parameters_of
 
 # Where attention with biases by position keeps them for each device, in timm and transformers.
@@ -59,8 +59,7 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         # If the compiler is not loaded, nothing is compiled; importing it would take a second.
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(restored_buffers(modules))
-        stack.enter_context(restored_weights(network))
+        stack.enter_context(restored_state(network, modules))
         stack.enter_context(_without_backward_hooks(modules))
         stack.enter_context(_uncached_parametrizations())
         if [module for module in modules if _CACHED_BIASES in vars(module)]:
