@@ -99,6 +99,15 @@ def test_labels_in_another_order_are_named(at_place: Path, fitted: Fitted, tmp_p
         evaluate(fitted.trust, recipe(Path.cwd()).open(), str(path), [], tmp_path / "out", repetitions=50)
 
 
+def test_unknown_inputs_that_are_given_twice_are_named(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    part.mkdir()
+    for path in sorted(Path("torn").rglob("*.png"))[:7]:
+        (part / path.name).write_bytes(path.read_bytes())
+    with pytest.warns(GradmeterWarning, match="7 of the 7 inputs of part are also in other unknown data"):
+        evaluate(fitted.trust, recipe(Path.cwd()).open(), "test", ["torn", str(part)], tmp_path / "out", repetitions=50)
+
+
 def test_noise_is_not_the_noise_that_fit_saw(evaluation: Evaluation, fitted: Fitted, at_place: Path) -> None:
     assert evaluation.seen == {}
     noise_of_fit = fitted.sets[1].readings().logits

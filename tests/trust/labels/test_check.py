@@ -336,5 +336,16 @@ def test_hardly_any_inputs(count: int) -> None:
 def test_logits_that_are_probabilities(converted: Callable[..., Any]) -> None:
     inputs, _ = clusters(200, 10)
     arguments = {"axis": 1} if converted is softmax else {}
+    converted_inputs = replace(inputs, logits=converted(inputs.logits, **arguments))
     with pytest.warns(ProbabilitiesWarning):
-        LabelCheck().fit_predict(replace(inputs, logits=converted(inputs.logits, **arguments)))
+        LabelCheck().fit_predict(converted_inputs)
+    # The softmax is not applied to them here.
+    LabelCheck().fit_predict(replace(converted_inputs, probabilities=softmax(inputs.logits, axis=1)))
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", np.longdouble])
+def test_logits_of_types_that_pytorch_does_not_have(dtype: Any) -> None:
+    inputs, _ = clusters(200, 10)
+    expected = LabelCheck().fit_predict(replace(inputs, logits=inputs.logits.astype(np.float32)))
+    verdicts = LabelCheck().fit_predict(replace(inputs, logits=inputs.logits.astype(np.float32).astype(dtype)))
+    np.testing.assert_allclose(verdicts.p_label, expected.p_label, atol=1e-6)

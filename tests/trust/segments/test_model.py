@@ -275,10 +275,11 @@ def test_foreign_folders_stay_as_they_are(trust: SegmentTrust, tmp_path: Path) -
         trust.save(tmp_path / ("long" * 75))
     (tmp_path / "coco").mkdir()
     own = tmp_path / "coco/segments.json"
-    own.write_text('{"images": []}')
-    with pytest.raises(OutputError, match="holds no SegmentTrust; choose another folder"):
-        trust.save(own.parent)
-    assert own.read_text() == '{"images": []}'
+    for foreign in ('{"images": []}', "// mine", "[" * 100_000):
+        own.write_text(foreign)
+        with pytest.raises(OutputError, match="holds no SegmentTrust; choose another folder"):
+            trust.save(own.parent)
+        assert own.read_text() == foreign
 
 
 def test_a_damaged_main_file_is_replaced(trust: SegmentTrust, tmp_path: Path) -> None:

@@ -280,6 +280,12 @@ def evaluate(
     )
     for doubt in order_doubts(tables[0]["prediction"].to_numpy(), tables[0]["label"].to_numpy()):
         warn(doubt)
+    for number, data in enumerate(sets[2:], 2):
+        if shared := int(np.isin(contents[number], np.concatenate(contents[1:number])).sum()):
+            warn(
+                f"{shared:,} of the {len(contents[number]):,} inputs of {data.name} are also in other unknown data; in "
+                "what is said of all inputs together they count more than once: leave them out of one"
+            )
     seen = {data.name: count for data in sets if (count := int(trust.learned_from(data.contents()).sum()))}
     return Evaluation(
         classifier.name,

@@ -47,7 +47,11 @@ def _class_names(path: str, names: Array | None) -> tuple[str, ...] | None:
         raise DataError(
             f"{path}: class_names have dtype {names.dtype} and shape {names.shape}; expected a string for each class"
         )
-    return tuple(encode_name(os.fsdecode(name) if isinstance(name, bytes) else str(name)) for name in names.tolist())
+    named = tuple(encode_name(os.fsdecode(name) if isinstance(name, bytes) else str(name)) for name in names.tolist())
+    if len(named) > len({*named}):
+        repeated = next(name for name in named if named.count(name) > 1)
+        raise DataError(f"{path}: class_names hold {repeated} {named.count(repeated)} times; expected unique names")
+    return named
 
 
 def _checked_labels(path: str, labels: Array | None, count: int) -> npt.NDArray[np.int64] | None:

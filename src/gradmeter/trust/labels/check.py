@@ -100,8 +100,9 @@ class LabelCheck:
         if not isinstance(inputs, LabelReadings):
             raise InputError(f"inputs are a {type(inputs).__name__}; expected LabelReadings, those of read_labels")
         inputs.require_numbers()
-        warn_of_probabilities(torch.from_numpy(np.array(inputs.logits[:_SHOWN])))
         require_folds(inputs, self.folds)
+        if inputs.probabilities is None:
+            warn_of_probabilities(torch.from_numpy(np.array(inputs.logits[:_SHOWN], np.float64)))
         if self.reads == GRADIENTS and inputs.at is None:
             raise InputError("the readings cannot read gradients; read with read_labels(...)")
         if len(np.unique(inputs.labels)) < 2:
