@@ -1,10 +1,12 @@
 """Norms of a batch of one, whose gradients PyTorch 2.13 computes wrong if the orders in memory differ."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from gradmeter import GradientMeter
 from gradmeter.reading.network import nodes_below, sound_gradients
@@ -29,6 +31,20 @@ class Tokens(nn.Module):
         images = tokens.transpose(1, 2).unflatten(2, images.shape[2:])
         result: Tensor = self.head(torch.tanh(self.second(self.norm(images))).flatten(2).transpose(1, 2).mean(1))
         return result
+
+
+class Squeezed(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.squeeze(3).transpose(1, 2)
+
+
+class Averaged(nn.Module):
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values.mean(self.axis, keepdim=True)
 
 
 NORMS: dict[str, Callable[[], nn.Module]] = {
@@ -59,6 +75,59 @@ def test_one_sample_as_in_a_batch(kind: str, channels_last: bool) -> None:
     for number in range(3):
         assert_agree(meter(inputs[number : number + 1]).values, values[number : number + 1], **EXACT)
     assert_agree(meter(inputs).values, values, **EXACT)
+
+
+def test_images_one_pixel_wide() -> None:
+    torch.manual_seed(0)
+    spectra = nn.Sequential(nn.Conv2d(2, 6, 3), nn.ReLU(), Averaged(3), nn.BatchNorm2d(6))
+    tokens = nn.Sequential(Squeezed(), nn.Tanh(), nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 3))
+    model = nn.Sequential(spectra, tokens, Averaged(1), nn.Flatten()).double().eval()
+    randomise(model)
+    inputs = samples(3, 2, 9, 5)
+    _, values = expected_readings(model, inputs)
+    assert_agree(GradientMeter(model)(inputs).values, values, **EXACT)
+
+
+@pytest.mark.parametrize("samples_in_batch", [1, 3])
+def test_norms_in_a_checkpoint(samples_in_batch: int) -> None:
+    class Checkpointed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = NORMS["BatchNorm2d"]()
+
+        def forward(self, images: Tensor) -> Tensor:
+            result: Tensor = checkpoint(self.inner, images, use_reentrant=False)
+            return result
+
+    torch.manual_seed(0)
+    model = Checkpointed().double().eval()
+    randomise(model)
+    inputs = samples(samples_in_batch, 2, 5, 4)
+    assert_agree(GradientMeter(model)(inputs).values, GradientMeter(model.inner)(inputs).values.numpy(), **EXACT)
+
+
+class OwnBatchNorm(torch.autograd.Function):
+    """Autograd names its operation after the class."""
+
+    @staticmethod
+    def forward(context: Any, images: Tensor) -> Tensor:
+        return 2 * images
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        return 2 * gradients[0]
+
+
+def test_an_operation_of_a_user_that_is_named_like_a_norm() -> None:
+    class Own(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            result: Tensor = OwnBatchNorm.apply(images)
+            return result
+
+    model = nn.Sequential(nn.Conv2d(2, 6, 2), Own(), nn.Flatten(), nn.Linear(24, 3)).double().eval()
+    inputs = samples(3, 2, 3, 3)
+    meter = GradientMeter(model)
+    assert_agree(meter(inputs[:1]).values, meter(inputs).values[:1].numpy(), **EXACT)
 
 
 @pytest.mark.parametrize("order", ["contiguous", "tokens", "neither"])

@@ -2,14 +2,16 @@
 
 - The gradient of the weight of a strided 1 x 1 convolution of 2, 3, 6 or 12 input channels, channels last, is written
   outside of its memory. RepVGG, MobileOne and FastViT begin with such a layer.
-- All gradients of a BatchNorm for a batch of one are wrong if its input and the gradient of its output have different
-  orders in memory, one of them as after `flatten(2).transpose(1, 2)`. An InstanceNorm makes a batch of one of each.
+- All gradients of a BatchNorm for a batch of one, or for images one pixel wide or high, are wrong if its input and the
+  gradient of its output have different orders in memory, one of them as after `flatten(2).transpose(1, 2)`. An
+  InstanceNorm makes a batch of one of each. With a gradient that is channels last, they are right for any input.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +21,12 @@ from torch.autograd.graph import Node
 # With up to how many input channels the gradient of the weight of such a convolution may corrupt memory.
 _NARROW = 15
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+_BATCH_NORMS = {
+    "BatchNormNoUpdateBackward0",
+    "NativeBatchNormBackward0",
+    "NativeBatchNormLegitBackward0",
+    "NativeBatchNormLegitNoTrainingBackward0",
+}
 
 
 @contextmanager
@@ -34,8 +42,8 @@ def sound_gradients(nodes: Iterable[Node], *, of_parameters: bool = False) -> It
     enabled = torch.backends.mkldnn.enabled
     try:
         for node in nodes:
-            if _is_norm_of_one(node):
-                hooks.append(node.register_prehook(lambda gradients, node=node: laid_out(node, gradients)))
+            if _needs_order(node):
+                hooks.append(node.register_prehook(partial(laid_out, node)))
             elif not corrupting and corrupts_memory(node):
                 corrupting = of_parameters or _computes_weight(node)
         if corrupting:
@@ -58,13 +66,13 @@ def corrupts_memory(node: Node) -> bool:
 
 
 def laid_out(node: Any, gradients: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
-    """Return the gradients of an operation's outputs, for a BatchNorm of a batch of one in the order of its input."""
-    if not _is_norm_of_one(node) or gradients[0] is None:
+    """Return the gradients of an operation's outputs in the order in which its own gradients are right."""
+    gradient = gradients[0]
+    if gradient is None or not _needs_order(node):
         return gradients
-    activation, order = node._saved_input, torch.contiguous_format
-    if not activation.is_contiguous() and (last := _CHANNELS_LAST.get(activation.dim())):
-        order = last if activation.is_contiguous(memory_format=last) else order
-    return gradients[0].contiguous(memory_format=order), *gradients[1:]
+    # `contiguous` would keep the strides of dimensions of size 1, which mislead PyTorch.
+    ordered = torch.empty_like(gradient, memory_format=_CHANNELS_LAST[gradient.dim()])
+    return gradients if gradient.stride() == ordered.stride() else (ordered.copy_(gradient), *gradients[1:])
 
 
 def nodes_below(nodes: Iterable[Node | None]) -> Iterator[Node]:
@@ -80,8 +88,11 @@ def nodes_below(nodes: Iterable[Node | None]) -> Iterator[Node]:
         stack.extend(child for child, _ in node.next_functions)
 
 
-def _is_norm_of_one(node: Any) -> bool:
-    return "BatchNorm" in node.name() and node._input_metadata[0].shape[0] == 1
+def _needs_order(node: Any) -> bool:
+    if node.name() not in _BATCH_NORMS:
+        return False
+    samples, _, *size = node._input_metadata[0].shape
+    return len(size) in (2, 3) and 1 in (samples, *size)
 
 
 def _computes_weight(node: Node) -> bool:
