@@ -4,7 +4,6 @@ import copy
 import pickle
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -109,7 +108,7 @@ class Table(nn.Module):
 
     Args:
         flag: "attribute"; "absent", if it is set at the first call only; "class", if it is one of the class before;
-            "tensor", if it becomes one; "parent", if the caller holds it; "part", if the first call also adds a buffer.
+            "tensor", if it becomes one; "part", if the first call also adds a buffer.
         way: how the table is written.
     """
 
@@ -142,33 +141,17 @@ class Table(nn.Module):
             self.ready = torch.tensor(True) if self.flag == "tensor" else True
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.flag != "parent" and not (hasattr(self, "found") if self.flag == "absent" else self.ready):
+        if not (hasattr(self, "found") if self.flag == "absent" else self.ready):
             self.prepare()
         return x * self.table
 
 
-class Parent(nn.Module):
-    """Prepares the table of its child at the first call."""
-
-    def __init__(self, way: str) -> None:
-        super().__init__()
-        self.child, self.is_ready = Table("parent", way), False
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.is_ready:
-            self.child.prepare()
-            self.is_ready = True
-        result: Tensor = self.child(x)
-        return result
-
-
 @pytest.mark.parametrize("way", ["replaced", "filled", "data", "weight"])
-@pytest.mark.parametrize("flag", ["attribute", "absent", "class", "tensor", "parent", "part"])
+@pytest.mark.parametrize("flag", ["attribute", "absent", "class", "tensor", "part"])
 @pytest.mark.parametrize("gradients", [False, True])
 def test_a_table_and_the_flag_that_it_is_computed(flag: str, way: str, gradients: bool) -> None:
     torch.manual_seed(0)
-    table = Parent(way) if flag == "parent" else Table(flag, way)
-    model, x = nn.Sequential(table, nn.Linear(5, 3)).double().eval(), samples(4, 5)
+    model, x = nn.Sequential(Table(flag, way), nn.Linear(5, 3)).double().eval(), samples(4, 5)
     expected = copy.deepcopy(model)(x)
     meter = GradientMeter(model, gradients=gradients)
     for _ in range(2):
@@ -176,27 +159,73 @@ def test_a_table_and_the_flag_that_it_is_computed(flag: str, way: str, gradients
     torch.testing.assert_close(model(x), expected)
 
 
-@pytest.mark.parametrize("kept", [lambda x: x, lambda x: [x, x], lambda x: {"input": x}])
-def test_tensors_that_a_module_shows_are_no_hindrance(kept: Callable[[Tensor], object]) -> None:
-    class Showing(nn.Linear):
-        def forward(self, x: Tensor) -> Tensor:
-            self.shown = kept(x.detach())
-            return super().forward(x)
+class Counting(nn.Module):
+    """Counts its calls in a buffer, and shows its input."""
 
-    class Counting(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.register_buffer("calls", torch.zeros(()))
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+        self.shown = torch.zeros(())
 
-        def forward(self, x: Tensor) -> Tensor:
-            self.calls += 1
-            return x
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.shown = x.detach()
+        return x
 
-    model = nn.Sequential(Showing(5, 4), Counting(), nn.Linear(4, 3)).eval()
+
+class Once(nn.Module):
+    """Does what cannot be restored at its first call, and keeps a table for the length of the last input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.scales, self.ready, self.length = nn.Linear(5, 5), [0.5], False, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.ready:
+            self.layer.weight.data.div_(2)
+            self.scales.append(2.0)
+            self.ready = True
+        if self.length != x.shape[1]:
+            self.length, self.table = x.shape[1], torch.linspace(0.5, 1.5, x.shape[1]).to(x)[:, None]
+        return (self.layer(x) * self.table * sum(self.scales)).mean(1)
+
+
+def test_attributes_of_modules_whose_buffers_stay() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(Counting(), Once(), nn.Linear(5, 3)).double().eval(), samples(4, 6, 5)
+    meter = GradientMeter(model, gradients=False)
+    logits = [meter(x[:, :length]).logits for length in (6, 2, 6)]
+    torch.testing.assert_close(logits[0], logits[2])
+    torch.testing.assert_close(logits[1], model(x[:, :2]))
+    torch.testing.assert_close(logits[0], model(x))
+
+
+def test_a_counter_beside_an_attribute() -> None:
+    model = nn.Sequential(Counting(), nn.Linear(5, 3)).eval()
     meter = GradientMeter(model)
     for _ in range(2):
         meter(torch.rand(2, 5))
-    assert (model[1].calls, hasattr(model[0], "shown")) == (0, True)
+        assert model[0].calls == 0
+
+
+def test_a_plain_module_that_holds_a_buffer_and_a_number() -> None:
+    class Holding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cache = nn.Module()
+            self.cache.register_buffer("table", torch.zeros(0).double())
+            self.cache.length = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.cache.length < x.shape[1]:
+                self.cache.length, self.cache.table = x.shape[1], torch.linspace(0.5, 1.5, x.shape[1]).double()
+            return x * self.cache.table
+
+    model, x = nn.Sequential(Holding(), nn.Linear(5, 3)).double().eval(), samples(4, 5)
+    expected = copy.deepcopy(model)(x)
+    meter = GradientMeter(model)
+    for _ in range(2):
+        torch.testing.assert_close(meter(x).logits, expected)
 
 
 def test_a_module_that_is_built_at_its_first_call_stays_built() -> None:

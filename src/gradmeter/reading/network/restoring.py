@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -16,24 +16,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 _changing_weights: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
 
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
-# Types of attributes that cannot change in place, and can be compared.
-_SIMPLE = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
-_ABSENT = object()
 
 
 @contextmanager
 def restored_state(network: nn.Module, modules: Sequence[nn.Module]) -> Iterator[None]:
     """Restore the network's weights and buffers at exit, such as those of embeddings with `max_norm`, or counters.
 
-    Attributes may say what they hold, for example for how many positions, so these are restored, too. If one of them
-    was more than a number or the like, or if the forward pass added a part to a module, what belongs together cannot
-    be told: all stays as the forward pass leaves it.
+    The attributes of a module whose weights or buffers changed are restored, too: they may say what these hold, for
+    example for how many positions. A module that the forward pass added parts to stays as it is.
 
     The first call for a network copies all weights that may change; later ones copy those that did.
     """
-    state = [_State.of(module) for module in modules if not type(module).__module__.startswith("torch.nn.modules.")]
-    weights, buffers = _weights(network), _buffers(modules)
-    parts, copied = [*weights, *buffers], [part for part in buffers if part.tensor is not part.given]
+    buffers = _buffers(modules)
+    parts, copied = [*_weights(network), *buffers], [part for part in buffers if part.tensor is not part.given]
+    before = {module: (vars(module).copy(), _given(module)) for module in {part.module for part in parts}}
     with _versions_kept(part.tensor for part in parts):
         try:
             for part in copied:
@@ -42,8 +38,10 @@ def restored_state(network: nn.Module, modules: Sequence[nn.Module]) -> Iterator
         finally:
             changed = [part for part in parts if part.is_changed()]
             with torch.no_grad():
-                if changed and _restore_attributes(state, {part.module for part in changed}):
-                    for part in changed:
+                modules_changed = {part.module for part in changed}
+                restored = {module for module in modules_changed if _restore_attributes(module, *before[module])}
+                for part in changed:
+                    if part.module in restored:
                         part.restore()
                 for part in copied:
                     part.give_back()
@@ -136,64 +134,23 @@ def _buffers(modules: Iterable[nn.Module]) -> list[_Part]:
     ]
 
 
-class _State(NamedTuple):
-    """What else a module holds: its attributes, and the names of its parts."""
-
-    module: nn.Module
-    attributes: dict[str, Any]
-    parts: tuple[tuple[str, Any], ...]
-
-    @classmethod
-    def of(cls, module: nn.Module) -> _State:
-        """Note what a module holds."""
-        return cls(module, vars(module).copy(), _parts(module))
+def _given(module: nn.Module) -> set[str]:
+    """Names of the parts of a module that there are."""
+    parts = (module._parameters, module._buffers, module._modules)
+    return {name for group in parts for name, part in group.items() if part is not None}
 
 
-def _parts(module: nn.Module) -> tuple[tuple[str, Any], ...]:
-    return (*module._parameters.items(), *module._buffers.items(), *module._modules.items())
-
-
-def _restore_attributes(state: Sequence[_State], changed: set[nn.Module]) -> bool:
-    """Restore attributes, and say whether that was possible; if not, none is restored.
-
-    Args:
-        state: what the modules held before.
-        changed: the modules whose weights or buffers changed. Tensors that others keep, to show them, do not count.
-    """
-    others: list[tuple[dict[str, Any], str, Any]] = []
-    for module, before, parts in state:
-        if not _names(_parts(module)) <= _names(parts):
-            return False
-        now = vars(module)
-        for name in (before.keys() | now.keys()) - _OF_EVERY_MODULE:
-            old, new = before.get(name, _ABSENT), now.get(name, _ABSENT)
-            is_shown = module not in changed and _are_tensors(old) and _are_tensors(new)
-            if old is new or is_shown or (_is_simple(old) and _is_simple(new) and old == new):
-                continue
-            if not _is_simple(old):
-                return False
-            others.append((now, name, old))
-    for attributes, name, old in others:
-        if old is _ABSENT:
-            del attributes[name]
+def _restore_attributes(module: nn.Module, before: Mapping[str, Any], given: set[str]) -> bool:
+    """Restore attributes, but those that every module has: its parts, hooks and mode; or say that parts were added."""
+    if not _given(module) <= given:
+        return False
+    now = vars(module)
+    for name in (before.keys() | now.keys()) - _OF_EVERY_MODULE:
+        if name in before:
+            now[name] = before[name]
         else:
-            attributes[name] = old
+            del now[name]
     return True
-
-
-def _names(parts: Iterable[tuple[str, Any]]) -> set[str]:
-    return {name for name, part in parts if part is not None}
-
-
-def _is_simple(value: Any) -> bool:
-    return value is _ABSENT or isinstance(value, _SIMPLE) or (type(value) is tuple and all(map(_is_simple, value)))
-
-
-def _are_tensors(value: Any) -> bool:
-    """Whether a value is a tensor, holds only tensors, or is none."""
-    if isinstance(value, list | tuple | dict):
-        return all(map(_are_tensors, value.values() if isinstance(value, dict) else value))
-    return value is None or value is _ABSENT or isinstance(value, Tensor)
 
 
 def _was_written(tensor: Tensor, memory: Tensor, version: int, values: Tensor) -> bool:
