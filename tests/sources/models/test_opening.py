@@ -279,6 +279,8 @@ def test_classes_are_matched_by_name() -> None:
     classifier = Classifier("m", nn.Identity(), ("cat", "dog", "bird"), None, list)  # type: ignore[arg-type]
     assert classifier.class_numbers(Named("bird", "cat")) == {0: 2, 1: 0}
     assert classifier.class_numbers(Noise("noise:uniform:1", 4)) is None
+    with pytest.raises(DataError, match="2 classes named cat"):
+        classifier.class_numbers(Named("bird", "cat", "cat"))
     with pytest.raises(DataError, match=r"\(bird, fish\).* m .*\(cat, dog, bird\)"):
         classifier.class_numbers(Named("bird", "fish"))
     assert classifier.named(["a", "b", "c"]).classes == ("a", "b", "c")

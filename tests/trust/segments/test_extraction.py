@@ -1,5 +1,6 @@
 """Features of segments, compared with loops over pixels and with MetaSeg's definitions by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,16 @@ def test_further_pseudo_labels_are_layers_of_their_own() -> None:
     given = loops.readings(classes, 3, further=True)
     assert_like_loops(given)
     assert "gradients/l2/uniform:high/variance_inside" in segments(given).names
+
+
+def test_pseudo_labels_are_told_by_their_names() -> None:
+    given = loops.readings(np.random.default_rng(0).integers(0, 3, (1, 4, 5)), 3)
+    fitted, other = segments(given), segments(replace(given, pseudo_label="uniform"))
+    assert "gradients/l2/uniform:high/variance_inside" in other.names
+    with pytest.raises(InputError, match="features of the same network, layers and pseudo-labels"):
+        other.named(fitted.axes)
+    both = segments(replace(given, pseudo_label="uniform", further={"predicted": given}))
+    np.testing.assert_array_equal(both.named(fitted.axes).values, fitted.values)
 
 
 def test_a_network_with_one_channel_has_two_classes() -> None:

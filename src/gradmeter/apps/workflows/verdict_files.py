@@ -33,7 +33,7 @@ from gradmeter.trust.verdict_columns import VERDICT_COLUMNS
 COLUMNS = ("id", *VERDICT_COLUMNS)
 """Columns of a table of verdicts."""
 # A user who gives such a name expects a file but would get a folder.
-_UNSUPPORTED_SUFFIXES = (".gz", ".json", ".jsonl", ".tsv", ".txt", ".xlsx", ".zip")
+_UNSUPPORTED_SUFFIXES = (".bz2", ".gz", ".html", ".json", ".jsonl", ".tsv", ".txt", ".xlsx", ".xz", ".zip", ".zst")
 # Key in the purpose of a folder of parts: the CSV file that will be made of them.
 _PARTS_OF = "parts of"
 

@@ -140,6 +140,12 @@ class Classifier:
                 f"{self.classes.count(ambiguous[0])} classes of that name; expected one: give --classes with unique "
                 "names, and rename the folders"
             )
+        if len({*source.classes}) < len(source.classes):
+            repeated = next(name for name in source.classes if source.classes.count(name) > 1)
+            raise DataError(
+                f"{source.name} has {source.classes.count(repeated)} classes named {repeated}; expected unique "
+                f"names, or those of {self.name}"
+            )
         return {number: numbers[name] for number, name in enumerate(source.classes)}
 
     def numbering(self, source: Source) -> str | None:

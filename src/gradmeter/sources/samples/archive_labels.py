@@ -47,11 +47,7 @@ def _class_names(path: str, names: Array | None) -> tuple[str, ...] | None:
         raise DataError(
             f"{path}: class_names have dtype {names.dtype} and shape {names.shape}; expected a string for each class"
         )
-    named = tuple(encode_name(os.fsdecode(name) if isinstance(name, bytes) else str(name)) for name in names.tolist())
-    if len(named) > len({*named}):
-        repeated = next(name for name in named if named.count(name) > 1)
-        raise DataError(f"{path}: class_names hold {repeated} {named.count(repeated)} times; expected unique names")
-    return named
+    return tuple(encode_name(os.fsdecode(name) if isinstance(name, bytes) else str(name)) for name in names.tolist())
 
 
 def _checked_labels(path: str, labels: Array | None, count: int) -> npt.NDArray[np.int64] | None:
@@ -60,7 +56,7 @@ def _checked_labels(path: str, labels: Array | None, count: int) -> npt.NDArray[
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise DataError(
             f"{path}: labels have dtype {labels.dtype} and shape {labels.shape}; expected an integer for each of the "
-            f"{count:,} samples"
+            f"{count:,} samples: leave the array out if it holds no classes"
         )
     if labels.min() < 0 or labels.max() > np.iinfo(np.int64).max:
         raise DataError(f"{path}: labels range from {labels.min()} to {labels.max()}; expected class numbers from 0 on")

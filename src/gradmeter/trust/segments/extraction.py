@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gradmeter.errors import InputError, warn
 from gradmeter.reading.pixels import PixelReadings
+from gradmeter.reading.pixels.scores import PREDICTED
 from gradmeter.trust.segments.components import Components
 from gradmeter.trust.segments.dispersions import softmax_maps
 from gradmeter.trust.segments.features import (
@@ -137,10 +138,9 @@ def _axes(readings: PixelReadings, gradients: bool) -> tuple[SegmentFeature, ...
 
 
 def _parts(readings: PixelReadings) -> Iterator[tuple[str, PixelReadings]]:
-    """The readings for each pseudo-label, and the prefix of its layers."""
-    yield "", readings
-    for name, part in readings.further.items():
-        yield f"{name}:", part
+    """The readings for each pseudo-label, and the prefix of its layers; "predicted", the default, has none."""
+    for name in readings.pseudo_labels:
+        yield "" if name == PREDICTED else f"{name}:", readings.for_pseudo_label(name)
 
 
 def _of_image(

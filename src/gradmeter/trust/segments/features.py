@@ -28,7 +28,7 @@ class SegmentFeature(NamedTuple):
         source: "gradients", "softmax", "shape", "position", "class", "probability" or "neighbours".
         statistic: the statistic of a gradient; "entropy", "margin" or "variation_ratio" of the softmax; "size" and
             others of the shape; "x" or "y"; the number of a class, or "edge" for the edge of the image.
-        layer: the layer of a gradient, "uniform:head" for a pseudo-label other than the meter's first; else empty.
+        layer: the layer of a gradient, "uniform:head" for a pseudo-label other than "predicted"; else empty.
         where: "mean_all", "mean_inside", "mean_boundary", the same with "variance", "relative" or "relative_inside";
             empty for what is not a value of each pixel.
     """
