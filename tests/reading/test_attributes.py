@@ -208,6 +208,39 @@ def test_a_counter_beside_an_attribute() -> None:
         assert model[0].calls == 0
 
 
+@pytest.mark.parametrize("way", ["data", "parameter"])
+@pytest.mark.parametrize("after", ["removed", "none", "identity"])
+def test_an_inner_module_that_is_folded_into_the_weight(way: str, after: str) -> None:
+    class Folding(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(5, 5)
+            self.norm: nn.Module | None = nn.BatchNorm1d(5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            norm = self._modules.get("norm")
+            if isinstance(norm, nn.BatchNorm1d):
+                scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+                weight, bias = scale[:, None] * self.weight, scale * (self.bias - norm.running_mean) + norm.bias
+                if way == "data":
+                    self.weight.data, self.bias.data = weight.detach(), bias.detach()
+                else:
+                    self.weight, self.bias = nn.Parameter(weight.detach()), nn.Parameter(bias.detach())
+                if after == "removed":
+                    del self.norm
+                else:
+                    self.norm = None if after == "none" else nn.Identity()
+            return super().forward(x)
+
+    torch.manual_seed(0)
+    model, x = nn.Sequential(Folding(), nn.Linear(5, 3)).double().eval(), samples(4, 5)
+    randomise(model)
+    expected = copy.deepcopy(model)(x)
+    meter = GradientMeter(model, gradients=False)
+    for _ in range(2):
+        torch.testing.assert_close(meter(x).logits, expected)
+    torch.testing.assert_close(model(x), expected)
+
+
 def test_a_plain_module_that_holds_a_buffer_and_a_number() -> None:
     class Holding(nn.Module):
         def __init__(self) -> None:

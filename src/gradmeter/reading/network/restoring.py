@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 _changing_weights: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
 
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+_Inner = tuple[tuple[str, nn.Module | None], ...]
 
 
 @contextmanager
@@ -23,13 +24,14 @@ def restored_state(network: nn.Module, modules: Sequence[nn.Module]) -> Iterator
     """Restore the network's weights and buffers at exit, such as those of embeddings with `max_norm`, or counters.
 
     The attributes of a module whose weights or buffers changed are restored, too: they may say what these hold, for
-    example for how many positions. A module that the forward pass added parts to stays as it is.
+    example for how many positions. A module that got more parts, or other inner modules, as where one is folded into a
+    weight, stays as the forward pass leaves it.
 
     The first call for a network copies all weights that may change; later ones copy those that did.
     """
     buffers = _buffers(modules)
     parts, copied = [*_weights(network), *buffers], [part for part in buffers if part.tensor is not part.given]
-    before = {module: (vars(module).copy(), _given(module)) for module in {part.module for part in parts}}
+    before = {module: (vars(module).copy(), *_given(module)) for module in {part.module for part in parts}}
     with _versions_kept(part.tensor for part in parts):
         try:
             for part in copied:
@@ -134,15 +136,17 @@ def _buffers(modules: Iterable[nn.Module]) -> list[_Part]:
     ]
 
 
-def _given(module: nn.Module) -> set[str]:
-    """Names of the parts of a module that there are."""
-    parts = (module._parameters, module._buffers, module._modules)
-    return {name for group in parts for name, part in group.items() if part is not None}
+def _given(module: nn.Module) -> tuple[set[str], _Inner]:
+    """Names of the weights and buffers that a module has, and its inner modules."""
+    parts = (module._parameters, module._buffers)
+    given = {name for group in parts for name, part in group.items() if part is not None}
+    return given, tuple(module._modules.items())
 
 
-def _restore_attributes(module: nn.Module, before: Mapping[str, Any], given: set[str]) -> bool:
-    """Restore attributes, but those that every module has: its parts, hooks and mode; or say that parts were added."""
-    if not _given(module) <= given:
+def _restore_attributes(module: nn.Module, before: Mapping[str, Any], given: set[str], inner: _Inner) -> bool:
+    """Restore attributes but those that every module has: its parts, hooks and mode. Say no if its parts are others."""
+    given_now, inner_now = _given(module)
+    if not given_now <= given or inner_now != inner:
         return False
     now = vars(module)
     for name in (before.keys() | now.keys()) - _OF_EVERY_MODULE:
