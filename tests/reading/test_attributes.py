@@ -78,16 +78,21 @@ class Preparing(nn.Module):
         return x * self.child.table * self.tables["own"]
 
 
-@pytest.mark.parametrize("kind", [Filled, Added, Preparing])
-@pytest.mark.parametrize("gradients", [False, True])
-def test_what_is_prepared_at_the_first_call(kind: type[nn.Module], gradients: bool) -> None:
-    torch.manual_seed(0)
-    model, x = nn.Sequential(kind(), nn.Linear(5, 3)).double().eval(), samples(4, 5)
+def assert_as_without_gradmeter(model: nn.Module, x: Tensor, *, gradients: bool) -> None:
+    """Two measurements, and a call after them, give the outputs of a network that was never called before."""
     expected = copy.deepcopy(model)(x)
     meter = GradientMeter(model, gradients=gradients)
     for _ in range(2):
         torch.testing.assert_close(meter(x).logits, expected)
     torch.testing.assert_close(model(x), expected)
+
+
+@pytest.mark.parametrize("kind", [Filled, Added, Preparing])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_what_is_prepared_at_the_first_call(kind: type[nn.Module], gradients: bool) -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(kind(), nn.Linear(5, 3)).double().eval(), samples(4, 5)
+    assert_as_without_gradmeter(model, x, gradients=gradients)
 
 
 @pytest.mark.parametrize("gradients", [False, True])
@@ -136,12 +141,12 @@ class Table(nn.Module):
         if self.flag == "part":
             self.extra = values
         if self.flag == "absent":
-            self.found = True
+            self.is_computed = True
         else:
             self.ready = torch.tensor(True) if self.flag == "tensor" else True
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (hasattr(self, "found") if self.flag == "absent" else self.ready):
+        if not (hasattr(self, "is_computed") if self.flag == "absent" else self.ready):
             self.prepare()
         return x * self.table
 
@@ -152,11 +157,7 @@ class Table(nn.Module):
 def test_a_table_and_the_flag_that_it_is_computed(flag: str, way: str, gradients: bool) -> None:
     torch.manual_seed(0)
     model, x = nn.Sequential(Table(flag, way), nn.Linear(5, 3)).double().eval(), samples(4, 5)
-    expected = copy.deepcopy(model)(x)
-    meter = GradientMeter(model, gradients=gradients)
-    for _ in range(2):
-        torch.testing.assert_close(meter(x).logits, expected)
-    torch.testing.assert_close(model(x), expected)
+    assert_as_without_gradmeter(model, x, gradients=gradients)
 
 
 class Counting(nn.Module):
@@ -234,11 +235,7 @@ def test_an_inner_module_that_is_folded_into_the_weight(way: str, after: str) ->
     torch.manual_seed(0)
     model, x = nn.Sequential(Folding(), nn.Linear(5, 3)).double().eval(), samples(4, 5)
     randomise(model)
-    expected = copy.deepcopy(model)(x)
-    meter = GradientMeter(model, gradients=False)
-    for _ in range(2):
-        torch.testing.assert_close(meter(x).logits, expected)
-    torch.testing.assert_close(model(x), expected)
+    assert_as_without_gradmeter(model, x, gradients=False)
 
 
 def test_a_plain_module_that_holds_a_buffer_and_a_number() -> None:
@@ -255,10 +252,7 @@ def test_a_plain_module_that_holds_a_buffer_and_a_number() -> None:
             return x * self.cache.table
 
     model, x = nn.Sequential(Holding(), nn.Linear(5, 3)).double().eval(), samples(4, 5)
-    expected = copy.deepcopy(model)(x)
-    meter = GradientMeter(model)
-    for _ in range(2):
-        torch.testing.assert_close(meter(x).logits, expected)
+    assert_as_without_gradmeter(model, x, gradients=True)
 
 
 def test_a_module_that_is_built_at_its_first_call_stays_built() -> None:

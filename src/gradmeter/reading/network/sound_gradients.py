@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -43,7 +42,7 @@ def sound_gradients(nodes: Iterable[Node], *, of_parameters: bool = False) -> It
     try:
         for node in nodes:
             if _needs_order(node):
-                hooks.append(node.register_prehook(partial(laid_out, node)))
+                hooks.append(node.register_prehook(_channels_last))
             elif not corrupting and corrupts_memory(node):
                 corrupting = of_parameters or _computes_weight(node)
         if corrupting:
@@ -51,24 +50,28 @@ def sound_gradients(nodes: Iterable[Node], *, of_parameters: bool = False) -> It
         yield
     finally:
         torch.backends.mkldnn.enabled = enabled
-        # A hook refers to the graph that holds it, a cycle that Python's garbage collector cannot see.
+        # The graph may be differentiated again.
         for hook in hooks:
             hook.remove()
 
 
-def corrupts_memory(node: Node) -> bool:
+def corrupts_memory(node: Any) -> bool:
     """Whether an operation is a convolution whose weight's gradient may corrupt memory."""
     # With activation checkpointing, reading a weight computes the checkpoint again.
-    if not node.name().startswith("ConvolutionBackward") or max(node._saved_stride) == 1:  # type: ignore[attr-defined]
+    if not node.name().startswith("ConvolutionBackward") or max(node._saved_stride) == 1:
         return False
-    _, channels, *kernel = node._saved_weight.shape  # type: ignore[attr-defined]
-    return channels <= _NARROW and set(kernel) == {1}
+    _, channels, *kernel = node._saved_weight.shape
+    return set(kernel) == {1} and channels <= _NARROW
 
 
-def laid_out(node: Any, gradients: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
-    """Return the gradients of an operation's outputs in the order in which its own gradients are right."""
+def laid_out(node: Node, gradients: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+    """Return the gradients of an operation's outputs as it needs them if it is called itself, which runs no hooks."""
+    return _channels_last(gradients) if _needs_order(node) else gradients
+
+
+def _channels_last(gradients: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
     gradient = gradients[0]
-    if gradient is None or not _needs_order(node):
+    if gradient is None:
         return gradients
     # `contiguous` would keep the strides of dimensions of size 1, which mislead PyTorch.
     ordered = torch.empty_like(gradient, memory_format=_CHANNELS_LAST[gradient.dim()])
