@@ -464,6 +464,23 @@ def test_a_column_names_another_first_pseudo_label() -> None:
     assert not torch.equal(back.for_pseudo_label("predicted").values, original.values)
 
 
+def test_biases_that_were_left_out_make_every_round_trip(tmp_path: Path) -> None:
+    further = {name: replace(part, biases=False) for name, part in full().further.items()}
+    original = replace(full(), biases=False, further=further)
+    original.write_parquet(tmp_path / "a.parquet")
+    for back in (
+        Readings.from_arrow(original.to_arrow()),
+        Readings.from_pandas(original.to_pandas()),
+        Readings.read_parquet(tmp_path / "a.parquet"),
+        Readings.concatenate([original, original]),
+        original.rows(np.arange(2)),
+    ):
+        assert not back.biases
+        assert not back.for_pseudo_label("uniform").biases
+    assert original.without_gradients().biases
+    assert Readings.from_pandas(full().to_pandas().assign(biases=0.5)).biases  # a column of someone else
+
+
 def test_half_precision_embeddings_come_back_as_float32() -> None:
     original = full(dtype=torch.bfloat16)
     back = Readings.from_arrow(original.to_arrow())
@@ -516,6 +533,7 @@ def test_concatenate_everything() -> None:
         replace(full(), activations=Activations(("block.dense",), torch.zeros(5, 1, 9).double())),
         replace(full(), embedding=None),
         replace(full(), scores={}),
+        replace(full(), biases=False),
     ],
 )
 def test_concatenate_what_differs(other: Readings) -> None:

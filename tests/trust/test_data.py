@@ -260,6 +260,18 @@ def test_the_meters_pseudo_label_comes_first(form: Callable[[Readings], Any]) ->
     torch.testing.assert_close(readings.for_pseudo_label("uniform").values, both.values)
 
 
+@pytest.mark.parametrize("form", [lambda readings: readings, Readings.to_arrow, Readings.to_pandas])
+def test_readings_with_and_without_biases(form: Callable[[Readings], Any]) -> None:
+    weights_only = GradientMeter(trained(), biases=False)
+    left_out = weights_only(IMAGES)
+    torch.testing.assert_close(read_inputs(weights_only, form(left_out)).values, left_out.values)
+    with pytest.raises(InputError, match="biases=False; expected biases=True"):
+        read_inputs(METER, form(left_out))
+    with pytest.raises(InputError, match="biases=True; expected biases=False"):
+        read_inputs(weights_only, form(WHOLE))
+    assert len(read_inputs(GradientMeter(trained(), gradients=False), form(left_out))) == len(IMAGES)
+
+
 def test_readings_for_given_labels_are_refused() -> None:
     given = METER(IMAGES, LABELS)
     for readings in (given, given.to_arrow(), given.to_pandas()):

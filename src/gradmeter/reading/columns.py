@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,8 @@ NOTE = b"gradmeter"
 ACTIVATION, SCORE = "activation:", "score:"
 # Column that names the first pseudo-label if it is not "predicted", for tables that lose their metadata.
 FIRST = "pseudo_label"
+# Column that says so if the gradients leave out biases, for the same tables.
+BIASES = "biases"
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Layout:
         embedding: whether there is an embedding.
         scores: names of the scores.
         metrics: names of the statistics.
+        biases: whether the gradients include those of biases.
     """
 
     layers: tuple[str, ...]
@@ -41,6 +45,7 @@ class Layout:
     embedding: bool = False
     scores: tuple[str, ...] = ()
     metrics: tuple[str, ...] = METRICS
+    biases: bool = True
 
     @property
     def prefixes(self) -> Iterator[str]:
@@ -87,6 +92,7 @@ class Layout:
                 "outputs": self.outputs,
                 "embedding": self.embedding,
                 "scores": self.scores,
+                "biases": self.biases,
             }
         ).encode()
 
@@ -111,6 +117,8 @@ class Layout:
                 bool(layout.get("embedding", False)),
                 tuple(layout.get("scores", ())),
                 tuple(layout["metrics"]),
+                # Earlier versions did not say.
+                bool(layout.get("biases", True)),
             )
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise DataError("the table's gradmeter metadata is damaged; expected that of to_arrow") from error
@@ -119,7 +127,11 @@ class Layout:
     def _named(cls, table: pa.Table) -> Layout:
         """The layout from column names; further pseudo-labels are those with a column "NAME:log_scale"."""
         names = table.column_names
-        first = table[FIRST][0].as_py() if FIRST in names and len(table) else "predicted"
+
+        def said(column: str, default: Any) -> Any:
+            return table[column][0].as_py() if column in names and len(table) else default
+
+        first = said(FIRST, "predicted")
         further = tuple(name.removesuffix(":log_scale") for name in names if name.endswith(":log_scale"))
         prefixes = (ACTIVATION, SCORE, *(f"{name}:" for name in further))
         parts = [name.rpartition("/") for name in names if not name.startswith(prefixes)]
@@ -135,6 +147,7 @@ class Layout:
             "embedding" in names,
             tuple(name.removeprefix(SCORE) for name in names if name.startswith(SCORE)),
             tuple(dict.fromkeys(metric for _, metric in columns)) or METRICS,
+            said(BIASES, True) is not False,
         )
 
 

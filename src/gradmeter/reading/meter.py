@@ -468,7 +468,8 @@ class GradientMeter:
 
         numbers = torch.cat([numbers_of(part) for part in parts], dim=1)
         values = statistics_of(self._layers.moments(numbers), names)
-        return replace(Readings.scaled(logits, log_scale, self.layers, values, names), pseudo_label=pseudo_label)
+        readings = Readings.scaled(logits, log_scale, self.layers, values, names)
+        return replace(readings, pseudo_label=pseudo_label, biases=self.biases)
 
     def _measure(self, tile: Inputs) -> _TileReadings:
         """Measure one tile, and replan where the plan fails."""

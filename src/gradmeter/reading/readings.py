@@ -17,6 +17,7 @@ from gradmeter.errors import DataError, GradmeterError, InputError, one_line, wa
 from gradmeter.reading.activations import Activations, select
 from gradmeter.reading.columns import (
     ACTIVATION,
+    BIASES,
     FIRST,
     NOTE,
     SCORE,
@@ -55,6 +56,7 @@ class Readings:
         scores: scores of the meter's probes, [N] float64 each, by name.
         metrics: names of the statistics, in the order of the last axis of `values`: those registered in
             `gradmeter.reading.statistics.STATISTICS` when the samples were measured.
+        biases: whether the gradients include those of biases; True without gradients.
     """
 
     logits: Tensor
@@ -67,6 +69,7 @@ class Readings:
     embedding: Tensor | None = None
     scores: Mapping[str, Tensor] = field(default_factory=dict)
     metrics: tuple[str, ...] = METRICS
+    biases: bool = True
 
     @property
     def pseudo_labels(self) -> tuple[str, ...]:
@@ -166,14 +169,14 @@ class Readings:
             raise InputError("cannot concatenate readings with different layers; expected readings of one network")
         if len({part._layout for part in parts}) > 1:
             raise InputError(
-                "cannot concatenate readings that differ in pseudo-labels, statistics, activations, embedding or "
-                "scores; expected readings of one meter"
+                "cannot concatenate readings that differ in pseudo-labels, statistics, biases, activations, embedding "
+                "or scores; expected readings of one meter"
             )
         return cls._joined(lambda tensors: torch.cat(tuple(tensors)), parts)
 
     def without_gradients(self) -> Readings:
         """The readings of a meter with `gradients=False`."""
-        return replace(self, layers=(), values=self.values[:, :0], further={})
+        return replace(self, layers=(), values=self.values[:, :0], further={}, biases=True)
 
     def with_scores(self, names: Collection[str]) -> Readings:
         """The readings with only these of their scores."""
@@ -194,6 +197,7 @@ class Readings:
             self.embedding is not None,
             tuple(self.scores),
             self.metrics,
+            self.biases,
         )
 
     @classmethod
@@ -209,7 +213,9 @@ class Readings:
         further = {}
         for name in first.further:
             further_scale, further_values = gradients([part.further[name] for part in parts])
-            further[name] = cls(logits, further_scale, first.layers, further_values, name, metrics=first.metrics)
+            further[name] = cls(
+                logits, further_scale, first.layers, further_values, name, metrics=first.metrics, biases=first.biases
+            )
         outputs = [part.activations for part in parts if part.activations is not None]
         embeddings = [part.embedding for part in parts if part.embedding is not None]
         return cls(
@@ -223,6 +229,7 @@ class Readings:
             join(embeddings) if embeddings else None,
             {name: join([part.scores[name] for part in parts]) for name in first.scores},
             first.metrics,
+            first.biases,
         )
 
     def to_numpy(self) -> dict[str, np.ndarray]:
@@ -231,7 +238,7 @@ class Readings:
         "prediction" and "log_scale" [N], "logits" [N, C], "layer/metric" [N]. Depending on the meter's settings also
         "pseudo_label", the name of the first pseudo-label if it is not "predicted"; "uniform:log_scale" and
         "uniform:layer/metric" for a further pseudo-label; "activation:layer/metric", "score:name" and "embedding"
-        [N, D].
+        [N, D]; and "biases", False, if the gradients leave out biases.
 
         Raises:
             UnsupportedModelError: if two columns would have the same name, as with layers "fc" and "uniform:fc".
@@ -245,6 +252,8 @@ class Readings:
         }
         if self.pseudo_label != "predicted":
             columns[FIRST] = np.full(len(self), self.pseudo_label)
+        if not self.biases:
+            columns[BIASES] = np.full(len(self), False)
         for name, further in self.further.items():
             columns[f"{name}:log_scale"] = further.log_scale.cpu().numpy()
             columns |= spread(layout.columns(f"{name}:"), further.values)
@@ -296,6 +305,7 @@ class Readings:
                 values(prefix, len(layout.layers), len(layout.metrics)),
                 name,
                 metrics=layout.metrics,
+                biases=layout.biases,
             )
             for prefix, name in zip(layout.prefixes, layout.pseudo_labels, strict=True)
         )

@@ -303,7 +303,7 @@ def _of_same_network(meter: GradientMeter, readings: Readings) -> Readings:
     """Check that readings match the meter, and put its first pseudo-label first.
 
     Raises:
-        InputError: for readings of other pseudo-labels, of another network or of no samples.
+        InputError: for readings of other pseudo-labels or biases, of another network or of no samples.
     """
     missing = ["gradients"] if meter.gradients and not readings.layers else []
     missing += [name for name in meter.pseudo_labels if name not in readings.pseudo_labels]
@@ -315,6 +315,11 @@ def _of_same_network(meter: GradientMeter, readings: Readings) -> Readings:
         )
     if not meter.gradients:
         readings = readings.without_gradients()
+    elif readings.biases != meter.biases:
+        raise InputError(
+            f"the readings are of a meter with biases={readings.biases}; expected biases={meter.biases}, as in the "
+            "TrustModel's meter: measure the inputs again"
+        )
     if readings.layers != meter.layers:
         differing = sorted({*readings.layers} ^ {*meter.layers})
         raise InputError(

@@ -217,6 +217,10 @@ def test_without_biases() -> None:
     network = segmenter(nn.Conv2d(6, 4, 3), WAYS["bilinear"])
     readings = PixelMeter(network, biases=False)(IMAGES)
     assert_pixels(readings, "head", pixel_statistics(network, IMAGES, "head", biases=False))
+    assert not readings.biases
+    assert not PixelReadings.concatenate([readings, readings]).biases
+    with pytest.raises(InputError, match="2 kinds"):
+        PixelReadings.concatenate([readings, PixelMeter(network)(IMAGES)])
 
 
 @pytest.mark.parametrize("size", ["input", (6, 13)])

@@ -51,12 +51,14 @@ def test_further_pseudo_labels_are_layers_of_their_own() -> None:
     assert "gradients/l2/uniform:high/variance_inside" in segments(given).names
 
 
-def test_pseudo_labels_are_told_by_their_names() -> None:
+def test_features_of_other_pseudo_labels_or_without_biases_are_told_apart() -> None:
     given = loops.readings(np.random.default_rng(0).integers(0, 3, (1, 4, 5)), 3)
     fitted, other = segments(given), segments(replace(given, pseudo_label="uniform"))
     assert "gradients/l2/uniform:high/variance_inside" in other.names
-    with pytest.raises(InputError, match="features of the same network, layers and pseudo-labels"):
+    with pytest.raises(InputError, match="with the same layers, pseudo-labels and biases"):
         other.named(fitted.axes)
+    with pytest.raises(InputError, match="with the same layers, pseudo-labels and biases"):
+        segments(replace(given, biases=False)).named(fitted.axes)
     both = segments(replace(given, pseudo_label="uniform", further={"predicted": given}))
     np.testing.assert_array_equal(both.named(fitted.axes).values, fitted.values)
 

@@ -311,7 +311,7 @@ class PixelMeter:
                     for factor, group, of_loss in zip(factors, sums, values, strict=True):
                         _write(group, factor, metrics, of_loss[image, place, :, rows])
         readings = [
-            PixelReadings(plain, log_scale, layers, of_loss, name, metrics=metrics)
+            PixelReadings(plain, log_scale, layers, of_loss, name, metrics=metrics, biases=self.biases)
             for name, log_scale, of_loss in zip(self._starts, log_scales, values, strict=True)
         ]
         return replace(readings[0], further={further.pseudo_label: further for further in readings[1:]})

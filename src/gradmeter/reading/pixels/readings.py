@@ -30,6 +30,7 @@ class PixelReadings:
         pseudo_label: name of the pseudo-label of `values`.
         further: readings of the same pixels for the meter's other pseudo-labels, by name; see `for_pseudo_label`.
         metrics: names of the statistics, in the order of the third axis of `values`.
+        biases: whether the gradients include those of biases.
     """
 
     logits: Tensor
@@ -39,6 +40,7 @@ class PixelReadings:
     pseudo_label: str = "predicted"
     further: Mapping[str, PixelReadings] = field(default_factory=dict)
     metrics: tuple[str, ...] = METRICS
+    biases: bool = True
 
     @property
     def pseudo_labels(self) -> tuple[str, ...]:
@@ -81,9 +83,9 @@ class PixelReadings:
         """Concatenate readings of images of one size, of the same network and meter settings, in order.
 
         Raises:
-            InputError: if there are none, or if their sizes, layers, pseudo-labels or statistics differ.
+            InputError: if there are none, or if their sizes, layers, pseudo-labels, statistics or biases differ.
         """
-        kinds = {(part.logits.shape[1:], part.layers, part.pseudo_labels, part.metrics) for part in parts}
+        kinds = {(part.logits.shape[1:], part.layers, part.pseudo_labels, part.metrics, part.biases) for part in parts}
         if len(kinds) != 1:
             raise InputError(
                 f"cannot concatenate {len(parts)} readings of {len(kinds)} kinds; expected at least one, all of one "
@@ -98,7 +100,7 @@ class PixelReadings:
             pieces = [part.for_pseudo_label(name) for part in parts]
             log_scale = torch.cat([piece.log_scale for piece in pieces])
             values = torch.cat([piece.values for piece in pieces])
-            return cls(logits, log_scale, first.layers, values, name, metrics=first.metrics)
+            return cls(logits, log_scale, first.layers, values, name, metrics=first.metrics, biases=first.biases)
 
         return replace(joined(first.pseudo_label), further={name: joined(name) for name in first.further})
 

@@ -138,9 +138,10 @@ def _axes(readings: PixelReadings, gradients: bool) -> tuple[SegmentFeature, ...
 
 
 def _parts(readings: PixelReadings) -> Iterator[tuple[str, PixelReadings]]:
-    """The readings for each pseudo-label, and the prefix of its layers; "predicted", the default, has none."""
+    """The readings for each pseudo-label, and the prefix of its layers, empty for a meter's defaults."""
+    biases = "" if readings.biases else "without biases:"
     for name in readings.pseudo_labels:
-        yield "" if name == PREDICTED else f"{name}:", readings.for_pseudo_label(name)
+        yield biases + ("" if name == PREDICTED else f"{name}:"), readings.for_pseudo_label(name)
 
 
 def _of_image(

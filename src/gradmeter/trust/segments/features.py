@@ -108,7 +108,7 @@ class SegmentFeatures:
         if missing:
             raise InputError(
                 f"{len(missing)} of {len(axes)} features are missing, the first is '{missing[0]}'; expected features "
-                "of the same network, layers and pseudo-labels as in fit"
+                "of the same network, and of a PixelMeter with the same layers, pseudo-labels and biases, as in fit"
             )
         return self._columns([columns[axis] for axis in axes])
 
