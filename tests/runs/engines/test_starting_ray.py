@@ -7,14 +7,18 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from gradmeter.errors import GradmeterError
 from gradmeter.runs.engines.node import Node
 from gradmeter.runs.engines.ray import cluster, starts_here
+from gradmeter.stages import Advance, show_stages
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 
@@ -195,6 +199,34 @@ def test_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(GradmeterError, match="timed out during startup") as caught, cluster():
         raise AssertionError("a cluster that did not start was used")
     assert "\n" not in str(caught.value)
+
+
+def test_joining_a_cluster_shows_progress_but_nothing_of_ray(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A cluster that does not answer takes two minutes."""
+
+    def start(**options: Any) -> None:
+        os.write(2, b"of Ray")
+        Console(stderr=True).print("of the progress")
+
+    names = []
+
+    @contextmanager
+    def show(name: str, steps: int | None) -> Iterator[Advance]:
+        names.append(name)
+        yield lambda done: None
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", start)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with socket.create_server(("127.0.0.1", 0)) as server, show_stages(show):
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with cluster():
+            pass
+    assert names == [f"joining the Ray cluster at {address}"]
+    assert capfd.readouterr().err == "of the progress\n"
 
 
 @pytest.mark.parametrize("address", ["hello", "127.0.0.1:{port}", "127.0.0.1:port", "[::1"])

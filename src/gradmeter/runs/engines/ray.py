@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from gradmeter.errors import GradmeterError, one_line
 from gradmeter.runs.engines.node import Node
 from gradmeter.runs.engines.processes import WorkerError, prepare_worker
 from gradmeter.runs.interrupts import interrupts_held_back
+from gradmeter.stages import stage
 
 Item = TypeVar("Item")
 Event = TypeVar("Event")
@@ -127,7 +128,12 @@ def _start(ray: Any) -> None:
     try:
         # After Ctrl-C while it creates its connection in C++, Ray would not close it, and crash as the process ends.
         # A cluster elsewhere may not answer for minutes.
-        with _quiet(), _imports_from_here(), nullcontext() if address else interrupts_held_back():
+        with (
+            stage(f"joining the Ray cluster at {address}" if address else "starting Ray"),
+            _quiet(),
+            _imports_from_here(),
+            nullcontext() if address else interrupts_held_back(),
+        ):
             ray.init(
                 # Without an address Ray would connect to any cluster that runs on this machine.
                 address=address or "local",
@@ -247,19 +253,22 @@ def _imports_from_here() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence standard error while the block runs, for C++ too, where Ray prints its log level."""
+    """Silence standard error for C++ while the block runs, where Ray prints its log level; progress stays visible."""
     try:
         stderr = os.dup(2)
     except OSError:  # standard error is closed
         yield
         return
-    with open(os.devnull, "wb") as devnull:
+    with (
+        open(os.devnull, "wb") as devnull,
+        open(stderr, "w", 1, encoding=getattr(sys.stderr, "encoding", None), errors="backslashreplace") as visible,
+        redirect_stderr(visible),
+    ):
         os.dup2(devnull.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
 
 
 def actors(ray: Any, workers: int, *, gpus: bool) -> int:
