@@ -7,6 +7,7 @@ from collections import OrderedDict
 
 import pytest
 import torch
+import torch.nn.functional as F
 from timm.models.levit import Attention as LevitAttention
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -235,6 +236,93 @@ def test_an_inner_module_that_is_folded_into_the_weight(way: str, after: str) ->
     torch.manual_seed(0)
     model, x = nn.Sequential(Folding(), nn.Linear(5, 3)).double().eval(), samples(4, 5)
     randomise(model)
+    assert_as_without_gradmeter(model, x, gradients=False)
+
+
+class Child(nn.Linear):
+    """Not a class of PyTorch, so that its weight is watched."""
+
+
+@pytest.mark.parametrize("folded", ["norm", "adapters"])
+def test_what_is_folded_into_the_weight_of_an_inner_module(folded: str) -> None:
+    class Folding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.child, self.norm = Child(5, 5, bias=False), nn.BatchNorm1d(5) if folded == "norm" else nn.Identity()
+            if folded == "adapters":
+                self.a, self.b = nn.Parameter(torch.rand(2, 5)), nn.Parameter(torch.rand(5, 2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                if isinstance(self.norm, nn.BatchNorm1d):
+                    self.child.weight.mul_((self.norm.weight / (self.norm.running_var + self.norm.eps).sqrt())[:, None])
+                    self.norm = nn.Identity()
+                elif hasattr(self, "a"):
+                    self.child.weight.add_(self.b @ self.a)
+                    del self.a, self.b
+            result: Tensor = self.norm(self.child(x))
+            return result
+
+    torch.manual_seed(0)
+    model, x = nn.Sequential(Folding(), nn.Linear(5, 3)).double().eval(), samples(4, 5)
+    randomise(model)
+    assert_as_without_gradmeter(model, x, gradients=False)
+
+
+def test_a_weight_that_is_replaced_for_inputs_of_another_length() -> None:
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.rand(1, 4, 5))
+
+        def forward(self, x: Tensor) -> Tensor:
+            if x.shape[1] != self.weight.shape[1]:
+                self.weight = nn.Parameter(F.interpolate(self.weight.mT, x.shape[1], mode="linear").mT)
+            return (x + self.weight).tanh().mean(1)
+
+    torch.manual_seed(0)
+    model, x = nn.Sequential(Positions(), nn.Linear(5, 3)).double().eval(), samples(4, 6, 5)
+    meter = GradientMeter(model)
+    readings = meter(x)
+    _, expected = expected_readings(model, x)
+    assert_agree(readings.values, expected, norms=1e-10, shapes=1e-8)
+    assert_agree(meter(x).values, expected, norms=1e-10, shapes=1e-8)
+
+
+@pytest.mark.parametrize("more", ["module", "buffer"])
+def test_a_counter_beside_what_each_call_adds(more: str) -> None:
+    class Adding(Counting):
+        def forward(self, x: Tensor) -> Tensor:
+            if more == "module":
+                self.pool = nn.AvgPool2d(x.shape[-2:])
+            else:
+                self.register_buffer(f"seen{int(self.calls)}", x.detach(), persistent=False)
+            result: Tensor = super().forward(x).mean((2, 3))
+            return result
+
+    model = nn.Sequential(Adding(), nn.Linear(3, 2)).eval()
+    meter = GradientMeter(model)
+    for _ in range(2):
+        meter(torch.rand(2, 3, 4, 4))
+        assert model[0].calls == 0
+        assert [*model[0]._buffers] == ["calls"]
+
+
+def test_a_flag_that_is_written_without_a_new_version() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(5))
+            self.register_buffer("is_ready", torch.tensor(False))
+
+        def forward(self, x: Tensor) -> Tensor:
+            if not self.is_ready:
+                self.scale.data.copy_(1 / x.std(0))
+                self.is_ready.data.fill_(True)
+            return x * self.scale
+
+    torch.manual_seed(0)
+    model, x = nn.Sequential(Scaled(), nn.Linear(5, 3)).double().eval(), samples(4, 5)
     assert_as_without_gradmeter(model, x, gradients=False)
 
 

@@ -1,7 +1,8 @@
-"""PyTorch's own backward pass, without the convolutions for which it corrupts memory."""
+"""PyTorch's own backward pass, without the layers for which it corrupts memory or crashes."""
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -44,7 +45,26 @@ def followed(layer: nn.Module) -> nn.Sequential:
 @pytest.mark.parametrize("is_traced", [False, True])
 def test_against_autograd(layer: nn.Module, left_out: set[str], is_traced: bool) -> None:
     network, images = followed(layer), torch.rand(5, 3, 9, 9)
-    called = torch.jit.trace(network, images) if is_traced else network
+    assert_like_autograd(network, torch.jit.trace(network, images) if is_traced else network, images, left_out)
+
+
+@pytest.mark.parametrize(
+    ("layer", "left_out"),
+    [
+        (nn.Sequential(nn.GroupNorm(1, 3), nn.Conv2d(3, 8, 3)), {"0.0.weight", "0.0.bias"}),
+        (nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8)), set()),
+        (
+            nn.Sequential(nn.Conv2d(3, 8, 1, stride=2), nn.GroupNorm(2, 8), nn.GroupNorm(2, 8, affine=False)),
+            {"0.0.weight", "0.0.bias", "0.1.weight", "0.1.bias"},
+        ),
+    ],
+)
+def test_group_norms_whose_input_has_no_gradient(layer: nn.Module, left_out: set[str]) -> None:
+    network = followed(layer)
+    assert_like_autograd(network, network, torch.rand(5, 3, 9, 9), left_out)
+
+
+def assert_like_autograd(network: nn.Module, called: Any, images: Tensor, left_out: set[str]) -> None:
     parameters = dict(network.named_parameters())
     expected = torch.autograd.grad(
         F.cross_entropy(network(images), network(images).argmax(1), reduction="sum"), list(parameters.values())
@@ -85,6 +105,7 @@ network, x = network.eval(), torch.rand(2, 3, 224, 224)
 meter = GradientMeter({change})
 meter.costs(x)
 meter(x)
+GradientMeter(nn.Sequential(nn.GroupNorm(1, 3), nn.Flatten(), nn.Linear(3 * 224 * 224, 4))).costs(x)
 """
     process = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr

@@ -106,7 +106,7 @@ def test_norms_in_a_checkpoint(samples_in_batch: int) -> None:
     assert_agree(GradientMeter(model)(inputs).values, GradientMeter(model.inner)(inputs).values.numpy(), **EXACT)
 
 
-class OwnBatchNorm(torch.autograd.Function):
+class Convolution(torch.autograd.Function):
     """Autograd names its operation after the class."""
 
     @staticmethod
@@ -118,16 +118,26 @@ class OwnBatchNorm(torch.autograd.Function):
         return 2 * gradients[0]
 
 
-def test_an_operation_of_a_user_that_is_named_like_a_norm() -> None:
+@pytest.mark.parametrize("name", ["Convolution", "NativeBatchNorm"])
+def test_an_operation_of_a_user_that_is_named_like_one_of_pytorch(name: str) -> None:
+    operation = type(name, (Convolution,), {})
+
     class Own(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
-            result: Tensor = OwnBatchNorm.apply(images)
+            result: Tensor = operation.apply(images)
             return result
 
     model = nn.Sequential(nn.Conv2d(2, 6, 2), Own(), nn.Flatten(), nn.Linear(24, 3)).double().eval()
     inputs = samples(3, 2, 3, 3)
     meter = GradientMeter(model)
     assert_agree(meter(inputs[:1]).values, meter(inputs).values[:1].numpy(), **EXACT)
+
+
+def test_switches_of_pytorch_that_a_user_locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As `disable_global_flags` does, for good.
+    monkeypatch.setitem(torch.backends.flags_frozen.__globals__, "__allow_nonbracketed_mutation_flag", False)
+    assert torch.backends.flags_frozen()
+    assert len(GradientMeter(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)))(samples(2, 12).float())) == 2
 
 
 @pytest.mark.parametrize("order", ["contiguous", "tokens", "neither"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -16,7 +17,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 _changing_weights: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
 
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
-_Inner = tuple[tuple[str, nn.Module | None], ...]
 
 
 @contextmanager
@@ -24,14 +24,14 @@ def restored_state(network: nn.Module, modules: Sequence[nn.Module]) -> Iterator
     """Restore the network's weights and buffers at exit, such as those of embeddings with `max_norm`, or counters.
 
     The attributes of a module whose weights or buffers changed are restored, too: they may say what these hold, for
-    example for how many positions. A module that got more parts, or other inner modules, as where one is folded into a
-    weight, stays as the forward pass leaves it.
+    example for how many positions. A module that got other weights or other inner modules, as where adapters are folded
+    into a weight, stays as the forward pass leaves it; then so do weights that changed anywhere.
 
     The first call for a network copies all weights that may change; later ones copy those that did.
     """
-    buffers = _buffers(modules)
-    parts, copied = [*_weights(network), *buffers], [part for part in buffers if part.tensor is not part.given]
-    before = {module: (vars(module).copy(), *_given(module)) for module in {part.module for part in parts}}
+    weights, buffers = _weights(network), _buffers(modules)
+    parts, copied = [*weights, *buffers], [part for part in buffers if part.tensor is not part.given]
+    before = {module: _State.of(module) for module in (modules if weights else {part.module for part in buffers})}
     with _versions_kept(part.tensor for part in parts):
         try:
             for part in copied:
@@ -40,17 +40,80 @@ def restored_state(network: nn.Module, modules: Sequence[nn.Module]) -> Iterator
         finally:
             changed = [part for part in parts if part.is_changed()]
             with torch.no_grad():
-                modules_changed = {part.module for part in changed}
-                restored = {module for module in modules_changed if _restore_attributes(module, *before[module])}
-                for part in changed:
-                    if part.module in restored:
-                        part.restore()
+                _restore(changed, before)
                 for part in copied:
                     part.give_back()
     if network not in _changing_weights:
         written = {id(part.tensor) for part in changed}
         named = network.named_parameters(remove_duplicate=False)
         _changing_weights[network] = frozenset(name for name, weight in named if id(weight) in written)
+
+
+def _restore(changed: Sequence[_Part], before: Mapping[nn.Module, _State]) -> None:
+    if not changed:  # the usual case
+        return
+    left = {module for module, state in before.items() if state.is_rebuilt(module)}
+    if left:
+        left.update(part.module for part in changed if isinstance(part.given, nn.Parameter))
+    for module in {part.module for part in changed} - left:
+        before[module].restore(module)
+    for part in changed:
+        if part.module not in left:
+            part.restore()
+
+
+class _State(NamedTuple):
+    """What a module holds before the forward pass.
+
+    Attributes:
+        attributes: all that is no part of it, and what every module has.
+        weights: by name.
+        buffers: by name.
+        inner: its inner modules by name.
+    """
+
+    attributes: dict[str, Any]
+    weights: dict[str, nn.Parameter | None]
+    buffers: dict[str, Tensor | None]
+    inner: dict[str, nn.Module | None]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> _State:
+        """Refer to what a module holds now."""
+        # The parts of a traced module are no dicts.
+        weights, buffers, inner = module._parameters.items(), module._buffers.items(), module._modules.items()
+        return cls(vars(module).copy(), dict(weights), dict(buffers), dict(inner))
+
+    def is_rebuilt(self, module: nn.Module) -> bool:
+        """Whether the module has other weights now, or other inner modules with weights or buffers."""
+        _, weights, _, inner = _State.of(module)
+        return not _same(weights, self.weights) or not _same(_with_parts(inner), _with_parts(self.inner))
+
+    def restore(self, module: nn.Module) -> None:
+        """Give the module its attributes back, and take buffers away that it did not have."""
+        now = vars(module)
+        for name in (self.attributes.keys() | now.keys()) - _OF_EVERY_MODULE:
+            if name in self.attributes:
+                now[name] = self.attributes[name]
+            else:
+                del now[name]
+        for name in [*module._buffers.keys()]:
+            if name not in self.buffers:
+                delattr(module, name)
+            elif self.buffers[name] is None:
+                module._buffers[name] = None
+
+
+def _same(some: Mapping[str, object], others: Mapping[str, object]) -> bool:
+    return some.keys() == others.keys() and all(part is others[name] for name, part in some.items())
+
+
+def _with_parts(inner: Mapping[str, nn.Module | None]) -> dict[str, nn.Module]:
+    return {
+        name: module
+        for name, module in inner.items()
+        if module is not None and any(True for _ in chain(module.parameters(), module.buffers()))
+    }
 
 
 class _Part(NamedTuple):
@@ -136,27 +199,6 @@ def _buffers(modules: Iterable[nn.Module]) -> list[_Part]:
     ]
 
 
-def _given(module: nn.Module) -> tuple[set[str], _Inner]:
-    """Names of the weights and buffers that a module has, and its inner modules."""
-    parts = (module._parameters, module._buffers)
-    given = {name for group in parts for name, part in group.items() if part is not None}
-    return given, tuple(module._modules.items())
-
-
-def _restore_attributes(module: nn.Module, before: Mapping[str, Any], given: set[str], inner: _Inner) -> bool:
-    """Restore attributes but those that every module has: its parts, hooks and mode. Say no if its parts are others."""
-    given_now, inner_now = _given(module)
-    if not given_now <= given or inner_now != inner:
-        return False
-    now = vars(module)
-    for name in (before.keys() | now.keys()) - _OF_EVERY_MODULE:
-        if name in before:
-            now[name] = before[name]
-        else:
-            del now[name]
-    return True
-
-
 def _was_written(tensor: Tensor, memory: Tensor, version: int, values: Tensor) -> bool:
     """Whether a tensor had another memory, version counter or other values before.
 
@@ -166,8 +208,9 @@ def _was_written(tensor: Tensor, memory: Tensor, version: int, values: Tensor) -
         return tensor._version != version
     if tensor.data_ptr() != memory.data_ptr() or tensor.shape != memory.shape:
         return True
-    # Booleans are masks, often large ones, whose comparison would take longer than a small network's forward pass.
-    if tensor.dtype == torch.bool:
+    # Booleans are masks, often large ones, whose comparison would take longer than a small network's forward pass; a
+    # single one is a flag.
+    if tensor.dtype == torch.bool and tensor.numel() > 1:
         return False
     try:
         return not torch.equal(tensor, values)

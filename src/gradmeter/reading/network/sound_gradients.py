@@ -5,6 +5,7 @@
 - All gradients of a BatchNorm for a batch of one, or for images one pixel wide or high, are wrong if its input and the
   gradient of its output have different orders in memory, one of them as after `flatten(2).transpose(1, 2)`. An
   InstanceNorm makes a batch of one of each. With a gradient that is channels last, they are right for any input.
+- The gradients of the weight and bias of a GroupNorm crash if its input is channels last and needs no gradient itself.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from torch.autograd.graph import Node
 
 # With up to how many input channels the gradient of the weight of such a convolution may corrupt memory.
 _NARROW = 15
+# The second is that of traced networks.
+_CONVOLUTIONS = {"ConvolutionBackward0", "ConvolutionBackward1"}
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 _BATCH_NORMS = {
     "BatchNormNoUpdateBackward0",
@@ -49,7 +52,8 @@ def sound_gradients(nodes: Iterable[Node], *, of_parameters: bool = False) -> It
             torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
         yield
     finally:
-        torch.backends.mkldnn.enabled = enabled
+        if corrupting:
+            torch.backends.mkldnn.enabled = enabled
         # The graph may be differentiated again.
         for hook in hooks:
             hook.remove()
@@ -58,7 +62,7 @@ def sound_gradients(nodes: Iterable[Node], *, of_parameters: bool = False) -> It
 def corrupts_memory(node: Any) -> bool:
     """Whether an operation is a convolution whose weight's gradient may corrupt memory."""
     # With activation checkpointing, reading a weight computes the checkpoint again.
-    if not node.name().startswith("ConvolutionBackward") or max(node._saved_stride) == 1:
+    if node.name() not in _CONVOLUTIONS or max(node._saved_stride) == 1:
         return False
     _, channels, *kernel = node._saved_weight.shape
     return set(kernel) == {1} and channels <= _NARROW
