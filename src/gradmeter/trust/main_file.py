@@ -15,6 +15,9 @@ from gradmeter.files import is_incidental, read_json, read_regular, write_text
 TRUST = "trust.json"
 """The main file of a TrustModel."""
 
+# How every main file begins.
+_BEGIN = b'{\n "format": '
+
 
 def require_free_folder(folder: Path, kind: str, main: str, *others: str) -> None:
     """Check that a folder does not exist, is empty, or holds a saved model or parts of one.
@@ -50,7 +53,8 @@ def _is_ours(main: Path) -> bool:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
-        return not text or b'"gradmeter"' in text
+        # A file that was cut off may end with zeros.
+        return b'"gradmeter"' in text or _BEGIN.startswith(text.rstrip(b"\0\n")[: len(_BEGIN)])
     return isinstance(content, dict) and {"format", "gradmeter", "checksum"} <= content.keys()
 
 

@@ -84,7 +84,7 @@ def test_an_entry_in_the_table_adds_a_command(greet: Type) -> None:
         (("greet", "you", "--nosuch"), 2, "--nosuch"),
         (("great", "you"), 2, "greet"),
         (("greet", "you", "--out", "a", "-o", "b"), 2, "--out is given 2 times"),
-        (("greet", ""), 2, "name is empty"),
+        (("greet", ""), 2, "the argument NAME is empty"),
         (("greet", "you", "-o", ""), 2, "--out is empty"),
         (("greet", "you", "--tag", "a", "--tag", ""), 2, "--tag is empty"),
     ],

@@ -285,9 +285,11 @@ def test_foreign_folders_stay_as_they_are(trust: SegmentTrust, tmp_path: Path) -
 def test_a_damaged_main_file_is_replaced(trust: SegmentTrust, tmp_path: Path) -> None:
     trust.save(tmp_path / "trust")
     main = tmp_path / "trust/segments.json"
-    main.write_bytes(main.read_bytes()[:200])
-    trust.save(tmp_path / "trust")
-    SegmentTrust.load(tmp_path / "trust")
+    text = main.read_bytes()
+    for damaged in (text[:200], text[:15], text[:3], text[:15] + bytes(4096), bytes(4096), b"\n", b""):
+        main.write_bytes(damaged)
+        trust.save(tmp_path / "trust")
+        SegmentTrust.load(tmp_path / "trust")
 
 
 def test_wrong_arguments() -> None:

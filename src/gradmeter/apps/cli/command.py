@@ -34,7 +34,9 @@ class Command(TyperCommand):
         for parameter in self.get_params(ctx):
             value = values.get(parameter.name)
             if "" in (value if isinstance(value, list | tuple) else [value]):  # such as a variable that is not set
-                raise InputError(f"{max(parameter.opts, key=len)} is empty; expected a value")
+                name = max(parameter.opts, key=len)
+                shown = name if isinstance(parameter, TyperOption) else f"the argument {name.upper()}"
+                raise InputError(f"{shown} is empty; expected a value")
         for option in dict.fromkeys(given):
             is_single = isinstance(option, TyperOption) and not (option.multiple or option.is_flag or option.count)
             if is_single and given.count(option) > 1:
