@@ -163,6 +163,54 @@ def test_common_inputs_count_as_often_as_they_occur() -> None:
     assert control_risk(score, correct, 0.05, candidates(score), contents=contents).errors == 1
 
 
+def test_a_common_input_that_the_judge_has_seen() -> None:
+    """A tenth of all samples are copies of one wrong input; the others say nothing about it."""
+    score = np.concatenate([np.linspace(0.5, 1, 1800), np.full(200, 0.9)])
+    correct, seen = np.arange(2000) < 1800, np.arange(2000) >= 1800
+    contents = np.arange(2000).clip(max=1800)
+    thresholds = candidates(score)
+    without = control_risk(score[~seen], correct[~seen], 0.05, thresholds, contents=contents[~seen])
+    guarantee = control_risk(score, correct, 0.05, thresholds, contents=contents, seen=seen)
+    assert without.threshold < 0.9 < guarantee.threshold
+    # Only inputs that it has not seen are counted.
+    assert guarantee.errors == 0
+    assert guarantee.accepted == (score[~seen] >= guarantee.threshold).sum()
+    assert guarantee.coverage == guarantee.accepted / 1800
+    with pytest.raises(RiskNotControlled, match="fit has seen 200 of the samples"):
+        control_risk(score, correct, 0.05, candidates(score[seen]), contents=contents, seen=seen)
+    with pytest.raises(RiskNotControlled, match=r"^0 samples"):
+        control_risk(score, correct, 0.05, thresholds, contents=contents, seen=np.ones(2000, bool))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mass", [0.01, 0.03, 0.06, 0.12])
+def test_the_guarantee_holds_where_an_input_is_common_and_wrong(mass: float) -> None:
+    """Copies are in one half of the data: to fit on, or to prove the guarantee."""
+    random, broken, guarantees = np.random.default_rng(6), 0, 0
+    for _ in range(400):
+        score, correct = draw(2000, random)
+        common = random.random(2000) < mass
+        score[common], correct[common] = 0.8, False
+        fitted = random.random(2000) < 0.5
+        fitted[common] = random.random() < 0.5
+        proof = ~fitted | common
+        contents = np.where(common, -1, np.arange(2000))
+        try:
+            guarantee = control_risk(
+                *(score[proof], correct[proof], 0.05, candidates(score[fitted], 0)),
+                contents=contents[proof],
+                seen=(fitted & common)[proof],
+            )
+        except RiskNotControlled:
+            continue
+        guarantees += 1
+        accepted = (1 - mass) * (1 - min(guarantee.threshold, 1.0))
+        wrong = accepted * true_risk(guarantee.threshold) + (guarantee.threshold <= 0.8) * mass
+        broken += wrong / (accepted + (guarantee.threshold <= 0.8) * mass) > 0.05
+    assert guarantees > 100
+    assert broken / guarantees <= 0.05
+
+
 def test_the_number_of_distinct_samples_is_reported_where_too_many_are_wrong() -> None:
     score = np.arange(700) / 700
     with pytest.raises(RiskNotControlled, match=r"\b700 samples\b.*\b350\b"):

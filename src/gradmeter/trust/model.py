@@ -255,6 +255,7 @@ class TrustModel:
         least_probability: float = LEAST_PROBABILITY,
         coverage_tolerance: float = COVERAGE_TOLERANCE,
         score: str = P_CORRECT,
+        recurring: bool = False,
     ) -> Guarantee:
         """Choose a threshold such that at most the share `risk` of the accepted predictions is wrong.
 
@@ -264,23 +265,29 @@ class TrustModel:
         that other kinds of unknown inputs are not accepted needlessly. For the same reason, "gradmeter" accepts no
         input that looks less known than all but one in a thousand of the known inputs. Copies of an input count as one.
 
+        Where inputs recur, as short texts do, some of the data are inputs that `fit` has seen, and the guarantee must
+        hold with them, too: without them it would be for other inputs only. With `recurring=True` it is tested with and
+        without them.
+
         Args:
             risk: largest error rate among accepted inputs.
-            known: labelled inputs, as in `fit`, that neither the network nor `fit` has seen.
+            known: labelled inputs, as in `fit`, that neither the network nor, unless they recur, `fit` has seen.
             unknowns: unknown inputs, one data set for each kind, in the largest share in which it is expected.
             confidence: probability that the guarantee holds.
             least_probability: smallest value of the score that is accepted.
             coverage_tolerance: share of the largest coverage that may be given up for a stricter threshold.
             score: the probability to put the threshold on: "p_correct", or "p_known" or "p_correct_if_known" of the
                 default meta classifier. The guarantee is the same; it is about wrong predictions and unknown inputs.
+            recurring: whether the data may contain inputs that `fit` has seen, because inputs recur. They must be drawn
+                independently of those of `fit`.
 
         Returns:
-            The guarantee and its coverage.
+            The guarantee and its coverage, which count inputs that `fit` has not seen.
 
         Raises:
             RiskNotControlled: if no threshold can guarantee the risk.
-            InputError: if `fit` has seen an input (same content or same readings), an input is both known and unknown,
-                or the meta classifier does not give `score`.
+            InputError: if `fit` has seen an input (same content or same readings) and `recurring` is False, an input is
+                both known and unknown, or the meta classifier does not give `score`.
             GradmeterError: before `fit`.
         """
         judge, meter, _ = self._at_once()
@@ -292,23 +299,24 @@ class TrustModel:
         unknown_data = [read_unknown(meter, unknown) for unknown in unknowns]
         require_disjoint(known_data, unknown_data)
         parts = [known_data, *unknown_data]
-        self._require_new(parts)
+        seen = [self._seen(part) for part in parts]
+        if not recurring:
+            _require_new(seen)
         readings = Readings.concatenate([part.readings for part in parts])
         known_correct = (known_data.readings.predictions.cpu() == labels).numpy()
-        unknown_contents = [data.contents for data in unknown_data]
-        all_unknown = np.concatenate([np.empty(0, np.uint64), *unknown_contents])
         guarantee = control_risk(
             judge.judge(readings).score(score),
-            np.concatenate([known_correct, np.zeros(len(all_unknown), np.bool_)]),
+            np.concatenate([known_correct, np.zeros(len(readings) - len(known_correct), np.bool_)]),
             risk,
             thresholds,
-            contents=np.concatenate([known_data.contents, all_unknown]),
+            contents=np.concatenate([part.contents for part in parts]),
+            seen=np.concatenate(seen),
             confidence=confidence,
             coverage_tolerance=coverage_tolerance,
         )
-        share, *shares = (
-            _share(known_data.contents, contents) for contents in (all_unknown, *_without_earlier(unknown_contents))
-        )
+        new_known, *new_unknown = (part.contents[~mask] for part, mask in zip(parts, seen, strict=True))
+        all_unknown = np.concatenate([np.empty(0, np.uint64), *new_unknown])
+        share, *shares = (_share(new_known, contents) for contents in (all_unknown, *_without_earlier(new_unknown)))
         guarantee = replace(guarantee, unknown_share=share, unknown_shares=tuple(shares), score=score)
         if self.judge is not judge:
             raise GradmeterError(
@@ -443,23 +451,9 @@ class TrustModel:
         digest.update(judge.held_out.p_correct.tobytes())
         return digest.hexdigest()
 
-    def _require_new(self, parts: Sequence[ReadData]) -> None:
-        """Check that `fit` has not seen the data.
-
-        Raises:
-            InputError: if it has.
-        """
-        count = sum(len(part.readings) for part in parts)
-        seen = sum(
-            int((self.learned_from(part.contents) | self.learned_from(reading_hashes(part.readings))).sum())
-            for part in parts
-        )
-        if seen:
-            raise InputError(
-                f"fit has seen {seen:,} of these {count:,} inputs, or inputs with the same readings; expected new "
-                "inputs: remove those for which learned_from(content_hashes(inputs)) or "
-                "learned_from(reading_hashes(readings)) is true, with both functions of gradmeter.reading.content"
-            )
+    def _seen(self, data: ReadData) -> NDArray[np.bool_]:
+        """Whether `fit` has seen the inputs, or others with the same readings, [N] bool."""
+        return self.learned_from(data.contents) | self.learned_from(reading_hashes(data.readings))
 
     def _watch(self, inputs: Any) -> None:
         """Warn if the network that would read the inputs has other weights than in `fit`."""
@@ -487,6 +481,22 @@ def _warn_of_doubts(known: ReadData, labels: Tensor) -> None:
     outputs = None if readings.activations is None else readings.activations.values.flatten(1).cpu().numpy()[rows]
     for doubt in doubts(readings.predictions.cpu().numpy()[rows], numbers[rows], outputs):
         warn(doubt)
+
+
+def _require_new(seen: Sequence[NDArray[np.bool_]]) -> None:
+    """Check that `fit` has not seen the data.
+
+    Raises:
+        InputError: if it has.
+    """
+    count, seen_count = sum(map(len, seen)), sum(int(part.sum()) for part in seen)
+    if seen_count:
+        raise InputError(
+            f"fit has seen {seen_count:,} of these {count:,} inputs, or inputs with the same readings; expected new "
+            "inputs: remove those for which learned_from(content_hashes(inputs)) or "
+            "learned_from(reading_hashes(readings)) is true, with both functions of gradmeter.reading.content; or, if "
+            "inputs recur as short texts do, give recurring=True and data that were drawn independently of those of fit"
+        )
 
 
 def _share(known: NDArray[np.uint64], unknown: NDArray[np.uint64]) -> float:

@@ -10,7 +10,9 @@ share delta equally (union bound), because a sequence whose first threshold acce
 
 Copies of an input are not independent draws. If there are any, each test is done with all samples and with the
 distinct samples, and must reject both times. The result is then valid both if the data were duplicated and if some
-inputs are common in the distribution.
+inputs are common in the distribution. Common inputs are also among those that the judge learned from, about which
+the others say nothing: a single one may be a large share of the distribution, and wrong. So each test is done once more
+with all samples and these together.
 
 With the stated confidence, all rejected hypotheses are false, so each of their thresholds has the guarantee. The
 lowest of them need not be the best: if errors are rarer than the risk, it accepts everything, including kinds of
@@ -119,6 +121,7 @@ def control_risk(
     thresholds: Sequence[Candidate],
     *,
     contents: ArrayLike | None = None,
+    seen: ArrayLike | None = None,
     confidence: float = CONFIDENCE,
     coverage_tolerance: float = COVERAGE_TOLERANCE,
 ) -> Guarantee:
@@ -130,6 +133,7 @@ def control_risk(
         risk: largest error rate among accepted inputs.
         thresholds: candidates, highest first, chosen without these data.
         contents: [N] equal numbers for equal inputs; None if all differ.
+        seen: [N] whether the judge learned from the input; None if from none of them.
         confidence: probability that the guarantee holds.
         coverage_tolerance: share of the largest coverage that may be given up for a stricter threshold.
 
@@ -144,11 +148,12 @@ def control_risk(
     # Smallest number of accepted samples, all of them right, for which a test rejects its hypothesis.
     delta = (1 - confidence) / SEQUENCES
     needed = np.ceil(math.log(delta) / math.log1p(-risk))
-    distinct = np.arange(scores.size) if contents is None else _distinct(contents, wrong)
+    new = np.arange(scores.size) if seen is None else np.flatnonzero(~_as_bool(seen))
+    distinct = new if contents is None else _distinct(contents, wrong, new)
     possible = [candidate for candidate in thresholds if candidate.coverage * distinct.size >= needed]
     if not possible:
         eligible = max((candidate.coverage for candidate in thresholds), default=0.0) * distinct.size
-        samples = f"{distinct.size:,} {'distinct ' if distinct.size < scores.size else ''}samples"
+        samples = f"{distinct.size:,} {'distinct ' if distinct.size < new.size else ''}samples"
         least = f"{needed:,.0f}" if needed < _LARGEST_PLAIN else f"{needed:.2g}"
         raise RiskNotControlled(
             f"{samples} cannot guarantee a risk of {risk:g} with confidence {confidence:g}: about {eligible:,.0f} of "
@@ -156,17 +161,15 @@ def control_risk(
             "data, or a higher risk"
         )
     levels = np.array([candidate.threshold for candidate in possible])
-    errors, accepted = _accepted(scores, wrong, levels)
-    rejected = _rejected(errors, accepted, risk, delta)
-    if distinct.size < scores.size:
-        # The guarantee must hold both if copies are duplicated data and if some inputs are common.
-        rejected &= _rejected(*_accepted(scores[distinct], wrong[distinct], levels), risk, delta)
+    tests = [new, distinct, np.arange(scores.size)]
+    (errors, accepted), *others = (_accepted(scores[rows], wrong[rows], levels) for rows in tests)
+    rejected = np.all([_rejected(*counts, risk, delta) for counts in ((errors, accepted), *others)], axis=0)
     guaranteed = in_sequences(rejected)
     if not guaranteed.any():
         raise RiskNotControlled(
             f"no threshold can guarantee a risk of {risk:g} with confidence {confidence:g}: {np.mean(wrong):.2%} of "
             f"the {scores.size:,} samples are wrong or unknown, and too many of those with the highest probability"
-            f"{_of_copies(distinct.size, scores.size)}; give more data, or a higher risk"
+            f"{_of_copies(distinct.size, new.size, scores.size)}; give more data, or a higher risk"
         )
     enough = (1 - coverage_tolerance) * accepted[guaranteed].max()
     chosen = int(np.flatnonzero(guaranteed & (accepted >= enough))[0])
@@ -174,26 +177,29 @@ def control_risk(
         float(levels[chosen]),
         float(risk),
         float(confidence),
-        float(accepted[chosen] / scores.size),
+        float(accepted[chosen] / new.size),
         int(errors[chosen]),
         int(accepted[chosen]),
     )
 
 
-def _of_copies(distinct: int, samples: int) -> str:
+def _of_copies(distinct: int, new: int, samples: int) -> str:
     """What to say of copies, whose number may be why there is no guarantee."""
-    return f" (copies count once: {distinct:,} samples are distinct)" if distinct < samples else ""
+    notes = [f"copies count once: {distinct:,} samples are distinct"] if distinct < new else []
+    notes += [f"fit has seen {samples - new:,} of the samples"] if new < samples else []
+    return f" ({'; '.join(notes)})" if notes else ""
 
 
-def _distinct(contents: ArrayLike, wrong: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return one row of each distinct input, one with a wrong prediction if there is any."""
+def _distinct(contents: ArrayLike, wrong: NDArray[np.bool_], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return one of the rows of each distinct input, one with a wrong prediction if there is any."""
     numbers = np.asarray(contents)
     if numbers.shape != wrong.shape:
         raise InputError(f"contents has shape {numbers.shape}; expected {wrong.shape}, one for each score")
-    order = np.lexsort((~wrong, numbers))
+    numbers = numbers[rows]
+    order = np.lexsort((~wrong[rows], numbers))
     _, first = np.unique(numbers[order], return_index=True)
-    rows: NDArray[np.int64] = order[first]
-    return rows
+    distinct: NDArray[np.int64] = rows[order[first]]
+    return distinct
 
 
 def _accepted(

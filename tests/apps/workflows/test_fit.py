@@ -24,6 +24,7 @@ from gradmeter.runs.engines.processes import WorkerError
 from gradmeter.runs.measuring import MeasuredSet, Work, measure
 from gradmeter.sources.samples import Unlabelled, open_source
 from gradmeter.trust.evaluation.comparison import WRONG
+from gradmeter.trust.risk import Guarantee
 from gradmeter.trust.synthetic import KINDS, per_kind
 from runs.measuring.deadly import Deadly
 from runs.measuring.small import classifier
@@ -111,8 +112,17 @@ def test_the_guarantee_uses_held_out_data(fitted: Fitted, place: Path) -> None:
     assert loaded.guarantee == guarantee
 
 
-def test_equal_images_prove_nothing_of_each_other(place: Path, at_place: Path, tmp_path: Path) -> None:
+def test_equal_images_prove_nothing_of_each_other(
+    place: Path, at_place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of each image there are three copies: either all of them are held out, or none."""
+    tested, set_risk = [], TrustModel.set_risk
+
+    def spy(trust: TrustModel, risk: float, known: pa.Table, *args: Any, **options: Any) -> Guarantee:
+        tested.append(len(known))
+        return set_risk(trust, risk, known, *args, **options)
+
+    monkeypatch.setattr(TrustModel, "set_risk", spy)
     for path in sorted(Path("validation").rglob("*.png")):
         for copy in range(3):
             target = tmp_path / "thrice" / path.parent.name / f"{copy}-{path.name}"
@@ -122,6 +132,9 @@ def test_equal_images_prove_nothing_of_each_other(place: Path, at_place: Path, t
     assert result.learned_from["right"] + result.learned_from["wrong"] == 900
     assert len(result.trust.learned_contents) == 2 * 300  # of images and of their readings
     assert result.guarantee is not None
+    # The guarantee must also hold with the others, which recur.
+    assert tested == [1800]
+    assert result.guarantee.accepted == round(900 * result.guarantee.coverage)
 
 
 def test_where_nothing_can_be_promised(place: Path, at_place: Path, tmp_path: Path) -> None:

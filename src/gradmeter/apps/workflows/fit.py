@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradmeter.apps.workflows.halves import halves
+from gradmeter.apps.workflows.halves import Halves, halves
 from gradmeter.apps.workflows.open_trust import has_same_outputs
 from gradmeter.apps.workflows.records import guarantee_record
 from gradmeter.apps.workflows.sets import (
@@ -199,8 +199,8 @@ def fit(
     second_look, halved = trust.learns_from_synthetic and classifier.arrays is None, risk is not None
     read = partial(_read, classifier, opened, readings, work, second_look=second_look, halved=halved)
     compares = reads == AUTO and trust.learns_from_synthetic and isinstance(opened[0], ToMeasure)
-    sets, tables, masks = read(gradients=not compares and trust.meter_to_fit().gradients)
-    fitted_on = _filtered(tables, masks)
+    sets, tables, drawn = read(gradients=not compares and trust.meter_to_fit().gradients)
+    fitted_on = _filtered(tables, [half.fitted for half in drawn])
     right = len(_distinct(fitted_on[0].filter(pc.equal(fitted_on[0]["label"], fitted_on[0]["prediction"]))))
     if trust.learns_from_synthetic:  # comparing what to read and measuring synthetic unknowns takes minutes
         with _naming_the_half(halved=halved):
@@ -211,15 +211,16 @@ def fit(
         distinct = _distinct(fitted_on[0])
         trust.choose(_pilot(classifier, sets[0].source, distinct, work), (right, len(distinct) - right))
         if trust.meter_to_fit().gradients:
-            sets, tables, masks = read(gradients=True)
-            fitted_on = _filtered(tables, masks)
+            sets, tables, drawn = read(gradients=True)
+            fitted_on = _filtered(tables, [half.fitted for half in drawn])
     synthetic, no_synthetic = _synthetic(trust, classifier, sets[0], fitted_on[0]["id"], folder, work)
     # All inputs of a set may be equal to those of another set that are held out.
     with _naming_the_half(halved=halved):
         trust.fit(fitted_on[0], [table for table in fitted_on[1:] if len(table)], synthetic=synthetic)
     refusal, known_coverage = None, None
     if risk is not None:
-        held_out = _filtered(tables, [~mask for mask in masks])
+        held_out = _filtered(tables, [~half.fitted for half in drawn])
+        proof = _filtered(tables, [~half.fitted | half.recurring for half in drawn])
         try:
             for data, table in zip(sets[1:], held_out[1:], strict=True):
                 if not len(table):
@@ -230,12 +231,13 @@ def fit(
             with stage("choosing the threshold"):
                 trust.set_risk(
                     risk,
-                    held_out[0],
-                    held_out[1:],
+                    proof[0],
+                    proof[1:],
                     confidence=confidence,
                     least_probability=least_probability,
                     coverage_tolerance=coverage_tolerance,
                     score=score,
+                    recurring=True,
                 )
         except RiskNotControlled as error:
             refusal = f"{error} (unknown inputs count as wrong)" if unknowns else str(error)
@@ -269,12 +271,12 @@ def _read(
     gradients: bool,
     second_look: bool,
     halved: bool,
-) -> tuple[list[ReadSet], list[pa.Table], list[NDArray[np.bool_]]]:
+) -> tuple[list[ReadSet], list[pa.Table], list[Halves]]:
     """Measure the data; return the sets, their readings, and the rows to fit to: a random half if `halved`."""
     sets = read_sets(classifier, opened, folder, work, gradients=gradients, second_look=second_look)
     parts = [sets[0].labelled_tables(), *(unknown.tables() for unknown in sets[1:])]
     tables = [pa.concat_tables(tables) for tables in parts]
-    return sets, tables, halves(tables) if halved else [np.ones(len(table), np.bool_) for table in tables]
+    return sets, tables, halves(tables) if halved else [Halves.undivided(len(table)) for table in tables]
 
 
 def _filtered(tables: Sequence[pa.Table], masks: Sequence[NDArray[np.bool_]]) -> list[pa.Table]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,23 +17,39 @@ from gradmeter.reading.readings import Readings
 _SEED = 0
 
 
-def halves(tables: Sequence[pa.Table]) -> list[NDArray[np.bool_]]:
+class Halves(NamedTuple):
+    """The halves of a table of N readings.
+
+    Attributes:
+        fitted: [N] whether a row is in the half to fit on; the others are held out.
+        recurring: [N] whether it is there with copies.
+    """
+
+    fitted: NDArray[np.bool_]
+    recurring: NDArray[np.bool_]
+
+    @classmethod
+    def undivided(cls, rows: int) -> Halves:
+        """Fit on all rows."""
+        return cls(np.ones(rows, np.bool_), np.zeros(rows, np.bool_))
+
+
+def halves(tables: Sequence[pa.Table]) -> list[Halves]:
     """Draw a random half of each table of readings.
 
     Inputs that are equal, or that have equal readings, are in the same half, also across tables: a meta classifier that
     was fitted on the readings of one of them has seen those of the other.
-
-    Returns:
-        One bool array per table, True for the rows of the half to fit on.
     """
     is_drawn: dict[int, bool] = {}
-    masks = []
+    drawn = []
     for groups in _groups(tables):
         new = [group for group in dict.fromkeys(groups.tolist()) if group not in is_drawn]
         order = np.random.default_rng(_SEED).permutation(len(new))
         is_drawn |= {new[index]: rank < (len(new) + 1) // 2 for rank, index in enumerate(order)}
-        masks.append(np.array([is_drawn[group] for group in groups.tolist()], np.bool_))
-    return masks
+        fitted = np.array([is_drawn[group] for group in groups.tolist()], np.bool_)
+        _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
+        drawn.append(Halves(fitted, fitted & (counts[group] > 1)))
+    return drawn
 
 
 def _groups(tables: Sequence[pa.Table]) -> list[NDArray[np.int64]]:
