@@ -1,12 +1,13 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from gradmeter import GradientMeter, Trust, TrustModel
-from gradmeter.errors import GradmeterError, GradmeterWarning, InputError
+from gradmeter.errors import GradmeterError, GradmeterWarning, InputError, UnsupportedModelError
 from trust.trained import digits, loader, noise, trained
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_fits")]
@@ -39,6 +40,14 @@ def test_outputs_are_those_of_the_network_and_the_trust_model(
     assert p_correct.device == logits.device
     assert not logits.requires_grad
     assert not p_correct.requires_grad
+
+
+@pytest.mark.parametrize("trace", [torch.jit.trace, lambda model, images: torch.export.export(model, (images,))])
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace.*is deprecated:DeprecationWarning")
+def test_it_cannot_be_traced(trace: Any, trust: TrustModel) -> None:
+    """It would return P(correct) of the images that it was traced with."""
+    with pytest.raises(UnsupportedModelError, match="use gradmeter export"):
+        trace(Trust(trust), IMAGES[600:605])
 
 
 def test_it_can_be_compiled(trust: TrustModel) -> None:

@@ -73,6 +73,7 @@ from gradmeter.reading.pseudo_labels import (
 )
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.statistics import STATISTICS, Layers, PowerSums, statistics_of
+from gradmeter.reading.untraced import untraced
 
 # Average size of the outputs of a tile's operations. For smaller outputs the overhead of calling an operation
 # dominates; larger ones leave the cache before the next operation reads them.
@@ -305,6 +306,7 @@ class GradientMeter:
         """Names of the pseudo-labels, as in `Readings.pseudo_labels`."""
         return tuple(self._starts)
 
+    @untraced
     def __call__(
         self, inputs: Tensor | tuple[Any, ...] | Mapping[str, Any] | Inputs, labels: Tensor | None = None
     ) -> Readings:
@@ -327,9 +329,6 @@ class GradientMeter:
             UnsupportedModelError: if the network mixes the samples of a batch, uses a parameter with gradients
                 disabled, or creates new parameters in every call.
         """
-        if torch.compiler.is_compiling():  # in a function that torch.compile traces
-            readings: Readings = torch.compiler.disable(self.__call__)(inputs, labels)
-            return readings
         batch = Inputs.of(inputs, labels).for_network(self._network)
         if self._parameters_changed():  # a layer was replaced since the last call
             self._look_up_parameters()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from gradmeter.errors import GradmeterError, InputError
 from gradmeter.reading.inputs import Inputs
+from gradmeter.reading.untraced import untraced
 from gradmeter.trust.model import TrustModel
 
 
@@ -57,6 +57,7 @@ class Trust(nn.Module):
         # nn.Module starts in train mode; the network usually is in eval mode.
         self.training = self.network.training
 
+    @untraced
     def forward(self, *args: Any, **kwargs: Any) -> TrustOutput:
         """Return logits and P(correct) of a batch.
 
@@ -66,10 +67,8 @@ class Trust(nn.Module):
 
         Raises:
             InputError: if the meter raises it, for example because BatchNorm is in train mode: call `eval()` first.
+            UnsupportedModelError: if torch.jit.trace or torch.export traces it.
         """
-        if torch.compiler.is_compiling():  # the meter takes the network apart, which the compiler would hide
-            output: TrustOutput = torch.compiler.disable(self.forward)(*args, **kwargs)
-            return output
         if self.trust.weights is not None:
             self.trust.weights.warn_if_changed(self.network)
         readings = self.trust.meter(Inputs(args, kwargs))

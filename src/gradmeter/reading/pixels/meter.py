@@ -35,6 +35,7 @@ from gradmeter.reading.pixels.structure import Structure, find_structure, measur
 from gradmeter.reading.pixels.taps import has_taps
 from gradmeter.reading.pseudo_labels import PseudoLabel, pseudo_label_name, start_vector
 from gradmeter.reading.statistics import STATISTICS, Moments, PowerSums
+from gradmeter.reading.untraced import untraced
 
 # Pixels that are measured at a time: their logits and sums stay in a core's cache.
 _PIXELS = 8192
@@ -138,6 +139,7 @@ class PixelMeter:
         """Names of the pseudo-labels, as in `PixelReadings.pseudo_labels`."""
         return tuple(self._starts)
 
+    @untraced
     def __call__(self, inputs: Tensor | tuple[Any, ...] | Mapping[str, Any] | Inputs) -> PixelReadings:
         """Measure a batch.
 
@@ -153,9 +155,6 @@ class PixelMeter:
             NotFinite: an InputError that names the images whose logits are not finite.
             UnsupportedModelError: if a layer is too far from the logits, or if the network mixes the images of a batch.
         """
-        if torch.compiler.is_compiling():  # in a function that torch.compile traces
-            readings: PixelReadings = torch.compiler.disable(self.__call__)(inputs)
-            return readings
         batch = Inputs.of(inputs)
         keep_freed_memory()
         require_independent_samples(self._network)
