@@ -46,7 +46,10 @@ def open_function(
 
         return with_timm_preprocessing(model, network, classes, options)
     if options.size is None:
-        raise InputError(f"{model} does not define its image size; give --image-size, and --mean and --std if needed")
+        raise InputError(
+            f"{model} does not define its image size; give --image-size, and --mean and --std if needed, or, if it "
+            "takes other inputs than images, an .npz archive of arrays as data"
+        )
     changed = {"mean": (0.0,) * options.channels, "std": (1.0,) * options.channels, **options.changed()}
     return Classifier(
         model, network, classes, ImageKind(options.mode, options.size), Stacked(ResizeAndNormalise(**changed))
