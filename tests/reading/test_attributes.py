@@ -12,7 +12,7 @@ from timm.models.levit import Attention as LevitAttention
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from gradmeter import GradientMeter
+from gradmeter import GradientMeter, UnsupportedModelError
 from gradmeter.reading.network import measuring
 from gradmeter.reading.traced.forward import TracedForward
 from gradmeter.reading.traced.program import traced_program
@@ -289,41 +289,97 @@ def test_a_weight_that_is_replaced_for_inputs_of_another_length() -> None:
     assert_agree(meter(x).values, expected, norms=1e-10, shapes=1e-8)
 
 
-@pytest.mark.parametrize("more", ["module", "buffer"])
-def test_a_counter_beside_what_each_call_adds(more: str) -> None:
-    class Adding(Counting):
+def test_a_counter_beside_a_module_that_each_call_makes() -> None:
+    class Pooling(Counting):
         def forward(self, x: Tensor) -> Tensor:
-            if more == "module":
-                self.pool = nn.AvgPool2d(x.shape[-2:])
-            else:
-                self.register_buffer(f"seen{int(self.calls)}", x.detach(), persistent=False)
-            result: Tensor = super().forward(x).mean((2, 3))
+            self.pool = nn.AvgPool2d(x.shape[-2:])
+            result: Tensor = self.pool(super().forward(x)).flatten(1)
             return result
 
-    model = nn.Sequential(Adding(), nn.Linear(3, 2)).eval()
+    model = nn.Sequential(Pooling(), nn.Linear(3, 2)).eval()
     meter = GradientMeter(model)
     for _ in range(2):
         meter(torch.rand(2, 3, 4, 4))
         assert model[0].calls == 0
-        assert [*model[0]._buffers] == ["calls"]
 
 
-def test_a_flag_that_is_written_without_a_new_version() -> None:
-    class Scaled(nn.Module):
+def test_a_buffer_that_is_registered_once() -> None:
+    class Masking(Counting):
+        """Remembers where it cannot be restored which masks there are."""
+
         def __init__(self) -> None:
             super().__init__()
-            self.scale = nn.Parameter(torch.ones(5))
-            self.register_buffer("is_ready", torch.tensor(False))
+            self.lengths: list[int] = []
 
         def forward(self, x: Tensor) -> Tensor:
-            if not self.is_ready:
-                self.scale.data.copy_(1 / x.std(0))
-                self.is_ready.data.fill_(True)
-            return x * self.scale
+            length = x.shape[1]
+            if length not in self.lengths:
+                self.lengths.append(length)
+                self.register_buffer(f"mask{length}", torch.ones(length), persistent=False)
+            result: Tensor = super().forward(x) * getattr(self, f"mask{length}")
+            return result
+
+    model, x = nn.Sequential(Masking(), nn.Linear(5, 3)).eval(), torch.rand(4, 5)
+    assert_as_without_gradmeter(model, x, gradients=True)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_weight_that_each_call_replaces(frozen: bool) -> None:
+    class Normalised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.rand(5, 5).double(), requires_grad=not frozen)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.weight = nn.Parameter(F.normalize(self.weight.data, dim=1), requires_grad=not frozen)
+            return F.linear(x, self.weight)
 
     torch.manual_seed(0)
-    model, x = nn.Sequential(Scaled(), nn.Linear(5, 3)).double().eval(), samples(4, 5)
+    model, x = nn.Sequential(Normalised(), nn.Linear(5, 3)).double().eval(), samples(4, 5)
     assert_as_without_gradmeter(model, x, gradients=False)
+    if frozen:
+        assert_as_without_gradmeter(model, x, gradients=True)
+    else:
+        with pytest.raises(UnsupportedModelError, match="creates new parameters in every call"):
+            GradientMeter(model)(x)
+
+
+class Scaled(nn.Module):
+    """Sets its weight by the first inputs, which a flag tells, and writes neither with a new version."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(5))
+        self.register_buffer("is_ready", torch.tensor(False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.is_ready:
+            self.scale.data.copy_(1 / x.std(0))
+            self.is_ready.data.fill_(True)
+        return x * self.scale
+
+
+class Built(nn.Module):
+    """Builds a layer at the first call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer: nn.Module | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.layer is None:
+            torch.manual_seed(1)
+            self.layer = nn.Linear(5, 3).to(x)
+        result: Tensor = self.layer(x)
+        return result
+
+
+@pytest.mark.parametrize("last", [Built(), nn.Linear(5, 3)])
+def test_weights_that_the_first_inputs_set(last: nn.Module) -> None:
+    model, x = nn.Sequential(Scaled(), last).double().eval(), samples(4, 5)
+    unmeasured = copy.deepcopy(model)
+    GradientMeter(model, gradients=False)(samples(6, 5, seed=1))
+    torch.testing.assert_close(model(x), unmeasured(x))
 
 
 def test_a_plain_module_that_holds_a_buffer_and_a_number() -> None:

@@ -20,18 +20,23 @@ _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
 
 @contextmanager
-def restored_state(network: nn.Module, modules: Sequence[nn.Module]) -> Iterator[None]:
+def restored_state(network: nn.Module, modules: Sequence[nn.Module], *, gradients: bool) -> Iterator[None]:
     """Restore the network's weights and buffers at exit, such as those of embeddings with `max_norm`, or counters.
 
     The attributes of a module whose weights or buffers changed are restored, too: they may say what these hold, for
-    example for how many positions. A module that got other weights or other inner modules, as where adapters are folded
-    into a weight, stays as the forward pass leaves it; then so do weights that changed anywhere.
+    example for how many positions. A module that is built further stays as the forward pass leaves it. So do changed
+    weights where any module lost weights or inner modules, which may have been folded into them.
 
     The first call for a network copies all weights that may change; later ones copy those that did.
+
+    Args:
+        network: the network.
+        modules: its modules.
+        gradients: whether gradients of the weights are read; then a weight that is replaced by another one stays so.
     """
-    weights, buffers = _weights(network), _buffers(modules)
-    parts, copied = [*weights, *buffers], [part for part in buffers if part.tensor is not part.given]
-    before = {module: _State.of(module) for module in (modules if weights else {part.module for part in buffers})}
+    buffers, is_first = _buffers(modules), network not in _changing_weights
+    parts, copied = [*_weights(network), *buffers], [part for part in buffers if part.tensor is not part.given]
+    before = {module: _State.of(module) for module in (modules if is_first else {part.module for part in parts})}
     with _versions_kept(part.tensor for part in parts):
         try:
             for part in copied:
@@ -40,23 +45,24 @@ def restored_state(network: nn.Module, modules: Sequence[nn.Module]) -> Iterator
         finally:
             changed = [part for part in parts if part.is_changed()]
             with torch.no_grad():
-                _restore(changed, before)
+                _restore(changed, before, gradients=gradients)
                 for part in copied:
                     part.give_back()
-    if network not in _changing_weights:
+    if is_first:
         written = {id(part.tensor) for part in changed}
         named = network.named_parameters(remove_duplicate=False)
         _changing_weights[network] = frozenset(name for name, weight in named if id(weight) in written)
 
 
-def _restore(changed: Sequence[_Part], before: Mapping[nn.Module, _State]) -> None:
+def _restore(changed: Sequence[_Part], before: Mapping[nn.Module, _State], *, gradients: bool) -> None:
     if not changed:  # the usual case
         return
-    left = {module for module, state in before.items() if state.is_rebuilt(module)}
-    if left:
+    modules = {part.module for part in changed}
+    left = {module for module in modules if before[module].is_built_further(module, gradients=gradients)}
+    if any(state.has_lost_parts(module) for module, state in before.items()):
         left.update(part.module for part in changed if isinstance(part.given, nn.Parameter))
-    for module in {part.module for part in changed} - left:
-        before[module].restore(module)
+    for module in modules - left:
+        before[module].restore_attributes(module)
     for part in changed:
         if part.module not in left:
             part.restore()
@@ -68,52 +74,59 @@ class _State(NamedTuple):
     Attributes:
         attributes: all that is no part of it, and what every module has.
         weights: by name.
-        buffers: by name.
+        buffers: their names.
         inner: its inner modules by name.
     """
 
     attributes: dict[str, Any]
-    weights: dict[str, nn.Parameter | None]
-    buffers: dict[str, Tensor | None]
-    inner: dict[str, nn.Module | None]
+    weights: dict[str, nn.Parameter]
+    buffers: set[str]
+    inner: dict[str, nn.Module]
 
     @classmethod
     def of(cls, module: nn.Module) -> _State:
         """Refer to what a module holds now."""
         # The parts of a traced module are no dicts.
-        weights, buffers, inner = module._parameters.items(), module._buffers.items(), module._modules.items()
-        return cls(vars(module).copy(), dict(weights), dict(buffers), dict(inner))
+        return cls(
+            vars(module).copy(),
+            {name: weight for name, weight in module._parameters.items() if weight is not None},
+            {name for name, buffer in module._buffers.items() if buffer is not None},
+            {name: inner for name, inner in module._modules.items() if inner is not None},
+        )
 
-    def is_rebuilt(self, module: nn.Module) -> bool:
-        """Whether the module has other weights now, or other inner modules with weights or buffers."""
-        _, weights, _, inner = _State.of(module)
-        return not _same(weights, self.weights) or not _same(_with_parts(inner), _with_parts(self.inner))
+    def has_lost_parts(self, module: nn.Module) -> bool:
+        """Whether the module lost weights, or inner modules with weights or buffers."""
+        now = _State.of(module)
+        return not self.weights.keys() <= now.weights.keys() or _has_others(self.inner, now.inner)
 
-    def restore(self, module: nn.Module) -> None:
-        """Give the module its attributes back, and take buffers away that it did not have."""
+    def is_built_further(self, module: nn.Module, *, gradients: bool) -> bool:
+        """Whether the module got more or other parts, or lost some; of replaced weights, those that have gradients."""
+        now = _State.of(module)
+        replaced = (weight for name, weight in now.weights.items() if self.weights.get(name) is not weight)
+        return (
+            self.has_lost_parts(module)
+            or not now.weights.keys() <= self.weights.keys()
+            or not now.buffers <= self.buffers
+            or _has_others(now.inner, self.inner)
+            or (gradients and any(weight.requires_grad for weight in replaced))
+        )
+
+    def restore_attributes(self, module: nn.Module) -> None:
+        """Give the module its attributes back, but those that every module has: its parts, hooks and mode."""
         now = vars(module)
         for name in (self.attributes.keys() | now.keys()) - _OF_EVERY_MODULE:
             if name in self.attributes:
                 now[name] = self.attributes[name]
             else:
                 del now[name]
-        for name in [*module._buffers.keys()]:
-            if name not in self.buffers:
-                delattr(module, name)
-            elif self.buffers[name] is None:
-                module._buffers[name] = None
 
 
-def _same(some: Mapping[str, object], others: Mapping[str, object]) -> bool:
-    return some.keys() == others.keys() and all(part is others[name] for name, part in some.items())
-
-
-def _with_parts(inner: Mapping[str, nn.Module | None]) -> dict[str, nn.Module]:
-    return {
-        name: module
-        for name, module in inner.items()
-        if module is not None and any(True for _ in chain(module.parameters(), module.buffers()))
-    }
+def _has_others(modules: Mapping[str, nn.Module], others: Mapping[str, nn.Module]) -> bool:
+    """Whether some of the modules are not the others of these names, but for those without weights and buffers."""
+    return any(
+        others.get(name) is not module and any(True for _ in chain(module.parameters(), module.buffers()))
+        for name, module in modules.items()
+    )
 
 
 class _Part(NamedTuple):

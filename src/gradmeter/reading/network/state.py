@@ -59,7 +59,7 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         # If the compiler is not loaded, nothing is compiled; importing it would take a second.
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(restored_state(network, modules))
+        stack.enter_context(restored_state(network, modules, gradients=gradients))
         stack.enter_context(_without_backward_hooks(modules))
         stack.enter_context(_uncached_parametrizations())
         if [module for module in modules if _CACHED_BIASES in vars(module)]:
