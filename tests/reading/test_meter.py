@@ -1407,6 +1407,11 @@ def test_a_network_that_was_scripted() -> None:
         GradientMeter(nn.Sequential(nn.Identity(), torch.jit.script(small())))
 
 
+def test_a_meter_while_another_thread_exports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)  # as in all threads then
+    assert len(GradientMeter(nn.Linear(4, 2))(samples(3, 4).float())) == 3
+
+
 @pytest.mark.parametrize("options", [{}, {"gradients": False, "activations": True}])
 def test_a_meter_in_a_function_that_is_compiled(options: dict[str, Any]) -> None:
     meter, x = GradientMeter(small(), **options), samples(12, 5).float()

@@ -24,16 +24,16 @@ def untraced(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
 
     @wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        compiles = torch.compiler.is_compiling()
-        is_traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        if is_traced or (compiles and not torch.compiler.is_dynamo_compiling()):
-            raise UnsupportedModelError(
-                "gradmeter's readings and verdicts cannot be traced by torch.jit.trace, torch.export or "
-                "torch.onnx.export; use gradmeter export, which writes a network and its verdicts to an ONNX file"
-            )
-        if compiles:
+        if torch.compiler.is_dynamo_compiling():
             result: Result = torch.compiler.disable(function)(*args, **kwargs)
             return result
+        # Says so in all threads while one exports; only that one has a dispatch mode.
+        exports = torch.compiler.is_compiling() and torch._C._len_torch_dispatch_stack() > 0
+        if exports or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            raise UnsupportedModelError(
+                "gradmeter's readings and verdicts cannot be traced by torch.jit.trace or torch.export; use gradmeter "
+                "export, which writes a network and its verdicts to an ONNX file"
+            )
         return function(*args, **kwargs)
 
     return call
