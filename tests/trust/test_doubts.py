@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gradmeter.trust.doubts import doubts
+from gradmeter.trust.doubts import absent_doubts, doubts
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 4, 1_000)
@@ -25,6 +25,15 @@ def test_a_network_that_is_always_right_may_have_learned_the_samples() -> None:
 def test_a_good_network_may_be_right_so_often_on_new_samples(samples: int, wrong: int) -> None:
     labels = RNG.integers(0, 4, samples)
     assert doubts((labels + (np.arange(samples) < wrong)) % 4, labels) == []
+
+
+def test_classes_without_labels() -> None:
+    (note,) = absent_doubts(LABELS, 6)
+    assert "2 of the 6 classes (4, 5)" in note
+    assert absent_doubts(LABELS, 4) == []
+    # Of so many classes, some are missing by chance.
+    assert absent_doubts(LABELS, 1_000) == []
+    assert absent_doubts(LABELS[:100], 6) == []
 
 
 def test_classes_in_another_order() -> None:

@@ -176,7 +176,7 @@ def test_a_common_input_that_the_judge_has_seen() -> None:
     assert guarantee.errors == 0
     assert guarantee.accepted == (score[~seen] >= guarantee.threshold).sum()
     assert guarantee.coverage == guarantee.accepted / 1800
-    with pytest.raises(RiskNotControlled, match="fit has seen 200 of the samples"):
+    with pytest.raises(RiskNotControlled, match="also hold with 200 more"):
         control_risk(score, correct, 0.05, candidates(score[seen]), contents=contents, seen=seen)
     with pytest.raises(RiskNotControlled, match=r"^0 samples"):
         control_risk(score, correct, 0.05, thresholds, contents=contents, seen=np.ones(2000, bool))

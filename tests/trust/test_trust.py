@@ -289,11 +289,15 @@ def test_inputs_that_recur() -> None:
     trust = fitted_model("ridge_cv")
     guarantee = trust.set_risk(0.1, loader(700, 1300), recurring=True)
     assert guarantee.accepted == round(500 * guarantee.coverage)
+    # The share of unknown inputs is the smaller one, with the known inputs that fit has seen.
+    guarantee = trust.set_risk(0.1, loader(300, 1300), [[noise(200)[100:]]], recurring=True)
+    assert guarantee.unknown_share == 100 / 1100
+    assert guarantee.unknown_shares == (100 / 1100,)
     # An input that fit has seen is common now, and its prediction is wrong.
     surest = 300 + int(trust.predict_proba(IMAGES[300:800]).argmax())
     images = torch.cat([IMAGES[800:1300], IMAGES[surest].expand(300, *IMAGES.shape[1:])])
     labels = torch.cat([LABELS[800:1300], (LABELS[surest] + 1) % 10 * torch.ones(300, dtype=torch.int64)])
-    with pytest.raises(RiskNotControlled, match="fit has seen 300 of the samples"):
+    with pytest.raises(RiskNotControlled, match="also hold with 300 more"):
         trust.set_risk(0.1, (images, labels), recurring=True)
     with pytest.raises(InputError, match=r"fit has seen 300 of these 800 .*recurring=True"):
         trust.set_risk(0.1, (images, labels))

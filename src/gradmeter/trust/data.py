@@ -317,8 +317,9 @@ def _of_same_network(meter: GradientMeter, readings: Readings) -> Readings:
         readings = readings.without_gradients()
     elif readings.biases != meter.biases:
         raise InputError(
-            f"the readings are of a meter with biases={readings.biases}; expected biases={meter.biases}, as in the "
-            "TrustModel's meter: measure the inputs again"
+            f"the readings are of a meter with biases={readings.biases}"
+            f"{' or of an earlier version' * readings.biases}; expected biases={meter.biases}, as in the TrustModel's "
+            "meter: measure the inputs again"
         )
     if readings.layers != meter.layers:
         differing = sorted({*readings.layers} ^ {*meter.layers})

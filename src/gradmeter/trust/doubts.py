@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from gradmeter.names import listed
 from gradmeter.trust.near_copies import similar_errors
 
 LEARNED = 0.998
@@ -45,6 +46,17 @@ def doubts(
             "new ones: give one of each (gradmeter fit --one-per)"
         )
     return notes
+
+
+def absent_doubts(labels: NDArray[np.int64], classes: int) -> list[str]:
+    """Return a warning, in a list, that some classes have no label, though the samples are many for each class."""
+    absent = np.setdiff1d(np.arange(classes), labels)
+    if len(labels) < FEW or len(labels) < _FEW_OF_CLASS * classes or not absent.size:
+        return []
+    return [
+        f"no known input is of {absent.size} of the {classes} classes ({listed(absent.tolist(), 3)}); all predictions "
+        "of these classes are wrong here, so P(correct) is too low where they occur: give inputs of all classes"
+    ]
 
 
 def order_doubts(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> list[str]:

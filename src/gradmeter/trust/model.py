@@ -36,7 +36,7 @@ from gradmeter.trust.data import (
     require_kinds,
     require_list,
 )
-from gradmeter.trust.doubts import doubts
+from gradmeter.trust.doubts import absent_doubts, doubts
 from gradmeter.trust.fitted_weights import FittedWeights
 from gradmeter.trust.folds import distinct_rows
 from gradmeter.trust.judge import Judge, resolve_classifier
@@ -314,9 +314,10 @@ class TrustModel:
             confidence=confidence,
             coverage_tolerance=coverage_tolerance,
         )
-        new_known, *new_unknown = (part.contents[~mask] for part, mask in zip(parts, seen, strict=True))
-        all_unknown = np.concatenate([np.empty(0, np.uint64), *new_unknown])
-        share, *shares = (_share(new_known, contents) for contents in (all_unknown, *_without_earlier(new_unknown)))
+        # Tested with and without inputs that `fit` has seen; what holds for both shares is proven for the smaller one.
+        new = [part.contents[~mask] for part, mask in zip(parts, seen, strict=True)]
+        every = [part.contents for part in parts]
+        share, *shares = map(min, _shares(new), _shares(every))
         guarantee = replace(guarantee, unknown_share=share, unknown_shares=tuple(shares), score=score)
         if self.judge is not judge:
             raise GradmeterError(
@@ -479,7 +480,8 @@ def _warn_of_doubts(known: ReadData, labels: Tensor) -> None:
     if conflicts := len(rows) - len(np.unique(known.contents)):
         warn(f"{conflicts:,} of the known inputs occur again with another label; at most one of their labels is right")
     outputs = None if readings.activations is None else readings.activations.values.flatten(1).cpu().numpy()[rows]
-    for doubt in doubts(readings.predictions.cpu().numpy()[rows], numbers[rows], outputs):
+    predictions, classes = readings.predictions.cpu().numpy()[rows], readings.logits.shape[1]
+    for doubt in (*absent_doubts(numbers[rows], classes), *doubts(predictions, numbers[rows], outputs)):
         warn(doubt)
 
 
@@ -497,6 +499,14 @@ def _require_new(seen: Sequence[NDArray[np.bool_]]) -> None:
             "learned_from(reading_hashes(readings)) is true, with both functions of gradmeter.reading.content; or, if "
             "inputs recur as short texts do, give recurring=True and data that were drawn independently of those of fit"
         )
+
+
+def _shares(contents: Sequence[NDArray[np.uint64]]) -> Iterator[float]:
+    """Iterate over the shares of all unknown inputs, and of those of each set, given the known ones' contents first."""
+    known, *unknown = contents
+    yield _share(known, np.concatenate([np.empty(0, np.uint64), *unknown]))
+    for others in _without_earlier(unknown):
+        yield _share(known, others)
 
 
 def _share(known: NDArray[np.uint64], unknown: NDArray[np.uint64]) -> float:

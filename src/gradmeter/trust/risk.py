@@ -142,13 +142,12 @@ def control_risk(
         InputError: if a rate is outside its range, or an array has the wrong type or shape.
     """
     require_rates(risk, confidence, coverage_tolerance=coverage_tolerance)
-    scores, wrong = finite_sample(score, "score"), ~_as_bool(correct)
-    if wrong.shape != scores.shape:
-        raise InputError(f"correct has shape {wrong.shape}; expected {scores.shape}, one for each score")
+    scores = finite_sample(score, "score")
+    wrong = ~_as_bool("correct", correct, scores)
     # Smallest number of accepted samples, all of them right, for which a test rejects its hypothesis.
     delta = (1 - confidence) / SEQUENCES
     needed = np.ceil(math.log(delta) / math.log1p(-risk))
-    new = np.arange(scores.size) if seen is None else np.flatnonzero(~_as_bool(seen))
+    new = np.arange(scores.size) if seen is None else np.flatnonzero(~_as_bool("seen", seen, scores))
     distinct = new if contents is None else _distinct(contents, wrong, new)
     possible = [candidate for candidate in thresholds if candidate.coverage * distinct.size >= needed]
     if not possible:
@@ -157,19 +156,22 @@ def control_risk(
         least = f"{needed:,.0f}" if needed < _LARGEST_PLAIN else f"{needed:.2g}"
         raise RiskNotControlled(
             f"{samples} cannot guarantee a risk of {risk:g} with confidence {confidence:g}: about {eligible:,.0f} of "
-            f"them reach the smallest accepted probability; expected at least {least}, none of them wrong: give more "
-            "data, or a higher risk"
+            f"them reach the smallest accepted probability{_and_seen(scores.size - new.size)}; expected at least "
+            f"{least}, none of them wrong: give more data, or a higher risk"
         )
     levels = np.array([candidate.threshold for candidate in possible])
-    tests = [new, distinct, np.arange(scores.size)]
-    (errors, accepted), *others = (_accepted(scores[rows], wrong[rows], levels) for rows in tests)
-    rejected = np.all([_rejected(*counts, risk, delta) for counts in ((errors, accepted), *others)], axis=0)
+    errors, accepted = _accepted(scores[new], wrong[new], levels)
+    rejected = _rejected(errors, accepted, risk, delta)
+    for rows in (distinct, np.arange(scores.size)):
+        if rows.size != new.size:  # there are copies, or samples that the judge learned from
+            rejected &= _rejected(*_accepted(scores[rows], wrong[rows], levels), risk, delta)
     guaranteed = in_sequences(rejected)
     if not guaranteed.any():
         raise RiskNotControlled(
-            f"no threshold can guarantee a risk of {risk:g} with confidence {confidence:g}: {np.mean(wrong):.2%} of "
-            f"the {scores.size:,} samples are wrong or unknown, and too many of those with the highest probability"
-            f"{_of_copies(distinct.size, new.size, scores.size)}; give more data, or a higher risk"
+            f"no threshold can guarantee a risk of {risk:g} with confidence {confidence:g}: {np.mean(wrong[new]):.2%} "
+            f"of the {new.size:,} samples are wrong or unknown, and too many of those with the highest probability"
+            f"{_of_copies(distinct.size, new.size)}{_and_seen(scores.size - new.size)}; give more data, or a higher "
+            "risk"
         )
     enough = (1 - coverage_tolerance) * accepted[guaranteed].max()
     chosen = int(np.flatnonzero(guaranteed & (accepted >= enough))[0])
@@ -183,11 +185,14 @@ def control_risk(
     )
 
 
-def _of_copies(distinct: int, new: int, samples: int) -> str:
+def _of_copies(distinct: int, samples: int) -> str:
     """What to say of copies, whose number may be why there is no guarantee."""
-    notes = [f"copies count once: {distinct:,} samples are distinct"] if distinct < new else []
-    notes += [f"fit has seen {samples - new:,} of the samples"] if new < samples else []
-    return f" ({'; '.join(notes)})" if notes else ""
+    return f" (copies count once: {distinct:,} samples are distinct)" if distinct < samples else ""
+
+
+def _and_seen(seen: int) -> str:
+    """What to say of inputs that the judge learned from, which may be why there is no guarantee."""
+    return f" (it must also hold with {seen:,} more, of inputs that recur and were learned from)" if seen else ""
 
 
 def _distinct(contents: ArrayLike, wrong: NDArray[np.bool_], rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -259,8 +264,10 @@ def require_rates(
             raise InputError(f"{name}={value!r}; expected a number from 0 to less than 1")
 
 
-def _as_bool(values: ArrayLike) -> NDArray[np.bool_]:
+def _as_bool(name: str, values: ArrayLike, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
     array = np.asarray(values)
     if array.dtype != np.bool_:
-        raise InputError(f"correct has type {array.dtype}; expected bool")
+        raise InputError(f"{name} has type {array.dtype}; expected bool")
+    if array.shape != scores.shape:
+        raise InputError(f"{name} has shape {array.shape}; expected {scores.shape}, one for each score")
     return array

@@ -70,8 +70,8 @@ def learned(fitted: Fitted) -> list[str]:
         sentences.append("The other half was held out for the risk guarantee.")
     if fitted.absent:
         sentences.append(
-            f"No known input is of {_classes(fitted.absent)}; such inputs may be judged unknown, and no guarantee "
-            "covers them."
+            f"No known input is of {_classes(fitted.absent)}; P(known) and P(correct) may be too low for such inputs, "
+            "and no guarantee covers them."
         )
     if fitted.no_synthetic is not None:
         sentences.append(f"No synthetic unknown inputs were made: {fitted.no_synthetic}.")

@@ -108,7 +108,8 @@ class SegmentFeatures:
         if missing:
             raise InputError(
                 f"{len(missing)} of {len(axes)} features are missing, the first is '{missing[0]}'; expected features "
-                "of the same network, and of a PixelMeter with the same layers, pseudo-labels and biases, as in fit"
+                "of the same network, and of a PixelMeter with the same layers, pseudo-labels and biases, as in fit; a "
+                "SegmentTrust of an earlier version that leaves out biases must be fitted again"
             )
         return self._columns([columns[axis] for axis in axes])
 
