@@ -239,6 +239,28 @@ def test_an_inner_module_that_is_folded_into_the_weight(way: str, after: str) ->
     assert_as_without_gradmeter(model, x, gradients=False)
 
 
+@pytest.mark.parametrize("after", ["removed", "none", "identity"])
+def test_an_inner_module_without_weights_that_is_folded_into_the_weight(after: str) -> None:
+    class Folding(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(5, 5)
+            self.drop: nn.Module | None = nn.Dropout(0.4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            drop = self._modules.get("drop")
+            if isinstance(drop, nn.Dropout):
+                self.weight.data.mul_(1 - drop.p)
+                if after == "removed":
+                    del self.drop
+                else:
+                    self.drop = None if after == "none" else nn.Identity()
+            return super().forward(x)
+
+    torch.manual_seed(0)
+    model, x = nn.Sequential(Folding(), nn.Linear(5, 3)).double().eval(), samples(4, 5)
+    assert_as_without_gradmeter(model, x, gradients=False)
+
+
 class Child(nn.Linear):
     """Not a class of PyTorch, so that its weight is watched."""
 

@@ -24,8 +24,9 @@ def restored_state(network: nn.Module, modules: Sequence[nn.Module], *, gradient
     """Restore the network's weights and buffers at exit, such as those of embeddings with `max_norm`, or counters.
 
     The attributes of a module whose weights or buffers changed are restored, too: they may say what these hold, for
-    example for how many positions. A module that is built further stays as the forward pass leaves it. So do changed
-    weights where any module lost weights or inner modules, which may have been folded into them.
+    example for how many positions. So are its inner modules without weights and buffers. A module that is built further
+    stays as the forward pass leaves it. So do changed weights where any module lost others, which may have been folded
+    into them.
 
     The first call for a network copies all weights that may change; later ones copy those that did.
 
@@ -59,10 +60,10 @@ def _restore(changed: Sequence[_Part], before: Mapping[nn.Module, _State], *, gr
         return
     modules = {part.module for part in changed}
     left = {module for module in modules if before[module].is_built_further(module, gradients=gradients)}
-    if any(state.has_lost_parts(module) for module, state in before.items()):
+    if any(state.has_lost_modules(module) for module, state in before.items()):
         left.update(part.module for part in changed if isinstance(part.given, nn.Parameter))
     for module in modules - left:
-        before[module].restore_attributes(module)
+        before[module].restore(module)
     for part in changed:
         if part.module not in left:
             part.restore()
@@ -94,31 +95,33 @@ class _State(NamedTuple):
             {name: inner for name, inner in module._modules.items() if inner is not None},
         )
 
-    def has_lost_parts(self, module: nn.Module) -> bool:
-        """Whether the module lost weights, or inner modules with weights or buffers."""
-        now = _State.of(module)
-        return not self.weights.keys() <= now.weights.keys() or _has_others(self.inner, now.inner)
+    def has_lost_modules(self, module: nn.Module) -> bool:
+        """Whether the module lost inner modules with weights or buffers."""
+        return _has_others(self.inner, _State.of(module).inner)
 
     def is_built_further(self, module: nn.Module, *, gradients: bool) -> bool:
-        """Whether the module got more or other parts, or lost some; of replaced weights, those that have gradients."""
+        """Whether the module has more parts, other inner modules, or other weights, if these have gradients."""
         now = _State.of(module)
         replaced = (weight for name, weight in now.weights.items() if self.weights.get(name) is not weight)
         return (
-            self.has_lost_parts(module)
-            or not now.weights.keys() <= self.weights.keys()
+            not now.weights.keys() <= self.weights.keys()
             or not now.buffers <= self.buffers
             or _has_others(now.inner, self.inner)
+            or _has_others(self.inner, now.inner)
             or (gradients and any(weight.requires_grad for weight in replaced))
         )
 
-    def restore_attributes(self, module: nn.Module) -> None:
-        """Give the module its attributes back, but those that every module has: its parts, hooks and mode."""
-        now = vars(module)
-        for name in (self.attributes.keys() | now.keys()) - _OF_EVERY_MODULE:
+    def restore(self, module: nn.Module) -> None:
+        """Give the module its inner modules and attributes back, but those that every module has, as hooks and mode."""
+        attributes, inner = vars(module), dict(module._modules.items())
+        for name in (self.attributes.keys() | attributes.keys()) - _OF_EVERY_MODULE - inner.keys():
             if name in self.attributes:
-                now[name] = self.attributes[name]
+                attributes[name] = self.attributes[name]
             else:
-                del now[name]
+                del attributes[name]
+        for name, before in self.inner.items():
+            if inner.get(name) is not before:
+                module._modules[name] = before
 
 
 def _has_others(modules: Mapping[str, nn.Module], others: Mapping[str, nn.Module]) -> bool:
