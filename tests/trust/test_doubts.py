@@ -27,13 +27,18 @@ def test_a_good_network_may_be_right_so_often_on_new_samples(samples: int, wrong
     assert doubts((labels + (np.arange(samples) < wrong)) % 4, labels) == []
 
 
-def test_classes_without_labels() -> None:
-    (note,) = absent_doubts(LABELS, 6)
-    assert "2 of the 6 classes (4, 5)" in note
-    assert absent_doubts(LABELS, 4) == []
+def test_predictions_of_classes_without_labels() -> None:
+    known = LABELS < 2
+    predictions, labels = PREDICTIONS[known], LABELS[known]
+    (note,) = absent_doubts(predictions, labels, 4)
+    assert f"{(predictions > 1).sum()} of {len(labels)} known inputs" in note
+    assert "(2, 3)" in note
+    assert absent_doubts(PREDICTIONS, LABELS, 4) == []
+    # Outputs that are not used.
+    assert absent_doubts(labels, labels, 10) == []
     # Of so many classes, some are missing by chance.
-    assert absent_doubts(LABELS, 1_000) == []
-    assert absent_doubts(LABELS[:100], 6) == []
+    assert absent_doubts(predictions, labels, 1_000) == []
+    assert absent_doubts(predictions[:100], labels[:100], 4) == []
 
 
 def test_classes_in_another_order() -> None:

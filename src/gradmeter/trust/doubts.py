@@ -17,6 +17,8 @@ FEW = 200
 _BEST, _UNLIKELY = 0.995, 0.05
 # With so few samples, what the network predicts for a class says nothing about the order of the classes.
 _FEW_OF_CLASS = 20
+# Fewer predictions of classes that no sample is of have little effect.
+_SOME = 5
 # A class that is predicted for more of the samples with another label is seldom predicted for them by chance.
 _CLEAR = 2 / 3
 
@@ -48,14 +50,21 @@ def doubts(
     return notes
 
 
-def absent_doubts(labels: NDArray[np.int64], classes: int) -> list[str]:
-    """Return a warning, in a list, that some classes have no label, though the samples are many for each class."""
-    absent = np.setdiff1d(np.arange(classes), labels)
-    if len(labels) < FEW or len(labels) < _FEW_OF_CLASS * classes or not absent.size:
+def absent_doubts(predictions: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> list[str]:
+    """Return a warning, in a list, that classes are predicted that no sample is of, though samples are many.
+
+    Args:
+        predictions: [N] predicted classes.
+        labels: [N] classes.
+        classes: number of the network's classes.
+    """
+    absent, counts = np.unique(predictions[~np.isin(predictions, labels)], return_counts=True)
+    if len(labels) < max(FEW, _FEW_OF_CLASS * classes) or counts.sum() < _SOME:
         return []
     return [
-        f"no known input is of {absent.size} of the {classes} classes ({listed(absent.tolist(), 3)}); all predictions "
-        "of these classes are wrong here, so P(correct) is too low where they occur: give inputs of all classes"
+        f"{counts.sum():,} of {len(labels):,} known inputs are predicted to be of classes that none of them is of "
+        f"({listed(absent.tolist(), 3)}); as all of these predictions are wrong, P(correct) is too low where these "
+        "classes occur: give inputs of all classes"
     ]
 
 

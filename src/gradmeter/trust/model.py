@@ -481,7 +481,8 @@ def _warn_of_doubts(known: ReadData, labels: Tensor) -> None:
         warn(f"{conflicts:,} of the known inputs occur again with another label; at most one of their labels is right")
     outputs = None if readings.activations is None else readings.activations.values.flatten(1).cpu().numpy()[rows]
     predictions, classes = readings.predictions.cpu().numpy()[rows], readings.logits.shape[1]
-    for doubt in (*absent_doubts(numbers[rows], classes), *doubts(predictions, numbers[rows], outputs)):
+    labelled = predictions, numbers[rows]
+    for doubt in (*absent_doubts(*labelled, classes), *doubts(*labelled, outputs)):
         warn(doubt)
 
 
