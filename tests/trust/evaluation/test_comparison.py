@@ -177,6 +177,21 @@ def of_network(predictions, name, seed):
     return Judged(correct, predictions.concept, predictions.unknowns, {name: -stated[name]}, stated)
 
 
+def test_no_error_is_no_proof_that_there_are_none():
+    """No resample has an error either; Clopper and Pearson's interval of no error among so many is that of SciPy."""
+    correct, concept = np.ones(500, bool), np.repeat([0, 1], [450, 50])
+    correct[:20] = correct[450:] = False
+    contents = np.concatenate([np.arange(400), np.full(50, 399), np.arange(400, 450)])
+    score = np.where(correct, 0.0, 1.0)
+    predictions = Judged(correct, concept, ("noise",), {"ours": score}, {}, contents.astype(np.uint64))
+    estimates = compare(predictions, repetitions=20).estimates
+    for column, inputs in ((WRONG, 400), ("noise", 450), (ALL, 450)):
+        risk = estimates["risk_80", column, "ours"]
+        assert (risk.value, risk.low) == (0, 0)
+        assert risk.high == pytest.approx(stats.binomtest(0, inputs * 8 // 10).proportion_ci().high)
+    assert estimates["risk_90", "noise", "ours"].value > 0
+
+
 def test_another_network_is_right_for_other_inputs():
     """The values are those of each network alone, the differences those of the same resamples."""
     first, second = (of_network(judged(), name, seed) for seed, name in enumerate(("first", "second")))

@@ -28,6 +28,8 @@ ROUNDING = 1e-12
 """Measures whose difference is at most this are equal: sums in a different order have different rounding errors."""
 LEAST_INPUTS = 10
 """Smallest number of different inputs on either side that show a difference."""
+_COVERAGES = {f"risk_{percent}": percent / 100 for percent in (80, 90, 95)}
+"""Coverages of the measures of risk, by key."""
 # Probabilities are clipped below 1, because an error of probability 0 would make the mean logarithm infinite.
 _ALMOST_ONE = float(np.nextafter(1.0, 0.0))
 
@@ -190,6 +192,8 @@ def compare(
 ) -> Comparison:
     """Return all measures of each method for each column, with bootstrap intervals, as `percentile_interval` does.
 
+    The interval of a risk of 0 ends where that of Clopper and Pearson for as many accepted inputs does.
+
     Separation measures (AUROC, AUPR, FPR95) compare the right predictions with those of the column. Selection measures
     (AURC and similar) and calibration measures are over all known inputs and the inputs of the column, in their given
     shares. Of several folds, separation and selection measures are averages, in which each fold counts by its pairs of
@@ -244,6 +248,10 @@ def compare(
         for method in part.uncertainty.keys() | part.probability.keys()
     }
     estimates = {key: percentile_interval(values[key], arrays[key], counts[key[1:]], confidence) for key in values}
+    for (measure, column, method), estimate in estimates.items():
+        if measure in _COVERAGES and estimate.value <= ROUNDING:
+            accepted = _COVERAGES[measure] * _population(judged, column)
+            estimates[measure, column, method] = _of_no_errors(estimate, accepted, confidence)
     first_method = next(iter(judged.uncertainty))
     differences = {}
     for measure, column, method in values:
@@ -265,6 +273,18 @@ def _counts(judged: Judged) -> Iterator[tuple[str, int]]:
     right = np.unique(judged.inputs[judged.correct]).size
     for column, members in judged.columns().items():
         yield column, min(right, np.unique(judged.inputs[members]).size)
+
+
+def _population(judged: Judged, column: str) -> int:
+    """Return the number of different inputs among which the errors of a column are counted."""
+    numbers = {name: number for number, name in enumerate(judged.unknowns, start=1)}
+    outside = judged.concept > 0 if column == ALL else judged.concept == numbers.get(column, 0)
+    return np.unique(judged.inputs[(judged.concept == 0) | outside]).size
+
+
+def _of_no_errors(estimate: Interval, accepted: float, confidence: float) -> Interval:
+    """Return the interval of a risk without errors, which resamples do not have either: that of Clopper and Pearson."""
+    return Interval(estimate.value, 0.0, max(estimate.high, 1 - ((1 - confidence) / 2) ** (1 / accepted)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -375,8 +395,8 @@ def _selection_measures(counts: AcceptedCounts) -> Iterator[tuple[str, float]]:
     yield "aurc", area_of_curve(curve)
     yield "e_aurc", excess_area_of_curve(curve, samples)
     yield "augrc", generalised_area_of_curve(curve)
-    for percent in (80, 90, 95):
-        yield f"risk_{percent}", risk_of_curve(curve, percent / 100)
+    for measure, coverage in _COVERAGES.items():
+        yield measure, risk_of_curve(curve, coverage)
 
 
 def _calibration_measures(probability: NDArray[np.float64], correct: NDArray[np.bool_]) -> Iterator[tuple[str, float]]:
