@@ -17,7 +17,7 @@ FEW = 200
 _BEST, _UNLIKELY = 0.995, 0.05
 # With so few samples, what the network predicts for a class says nothing about the order of the classes.
 _FEW_OF_CLASS = 20
-# Fewer predictions of classes that no sample is of have little effect.
+# Fewer predictions of classes that no sample has make little difference.
 _SOME = 5
 # A class that is predicted for more of the samples with another label is seldom predicted for them by chance.
 _CLEAR = 2 / 3
@@ -51,7 +51,7 @@ def doubts(
 
 
 def absent_doubts(predictions: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> list[str]:
-    """Return a warning, in a list, that classes are predicted that no sample is of, though samples are many.
+    """Return a warning, in a list, that the network predicts classes that no sample has, though samples are many.
 
     Args:
         predictions: [N] predicted classes.
@@ -62,7 +62,7 @@ def absent_doubts(predictions: NDArray[np.int64], labels: NDArray[np.int64], cla
     if len(labels) < max(FEW, _FEW_OF_CLASS * classes) or counts.sum() < _SOME:
         return []
     return [
-        f"{counts.sum():,} of {len(labels):,} known inputs are predicted to be of classes that none of them is of "
+        f"for {counts.sum():,} of {len(labels):,} known inputs, the network predicts a class that none of them has "
         f"({listed(absent.tolist(), 3)}); as all of these predictions are wrong, P(correct) is too low where these "
         "classes occur: give inputs of all classes"
     ]
