@@ -210,54 +210,41 @@ def test_a_counter_beside_an_attribute() -> None:
         assert model[0].calls == 0
 
 
-@pytest.mark.parametrize("way", ["data", "parameter"])
+@pytest.mark.parametrize("way", ["in place", "data", "parameter"])
 @pytest.mark.parametrize("after", ["removed", "none", "identity"])
-def test_an_inner_module_that_is_folded_into_the_weight(way: str, after: str) -> None:
+@pytest.mark.parametrize("inner", [nn.BatchNorm1d(5), nn.Dropout(0.4)])
+def test_an_inner_module_that_is_folded_into_the_weight(inner: nn.Module, way: str, after: str) -> None:
     class Folding(nn.Linear):
         def __init__(self) -> None:
             super().__init__(5, 5)
-            self.norm: nn.Module | None = nn.BatchNorm1d(5)
+            self.inner: nn.Module | None = copy.deepcopy(inner)
+
+        def folded(self, inner: nn.BatchNorm1d | nn.Dropout) -> tuple[Tensor, Tensor]:
+            if isinstance(inner, nn.Dropout):
+                return (1 - inner.p) * self.weight, self.bias
+            scale = inner.weight / (inner.running_var + inner.eps).sqrt()
+            return scale[:, None] * self.weight, scale * (self.bias - inner.running_mean) + inner.bias
 
         def forward(self, x: Tensor) -> Tensor:
-            norm = self._modules.get("norm")
-            if isinstance(norm, nn.BatchNorm1d):
-                scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-                weight, bias = scale[:, None] * self.weight, scale * (self.bias - norm.running_mean) + norm.bias
-                if way == "data":
-                    self.weight.data, self.bias.data = weight.detach(), bias.detach()
+            inner = self._modules.get("inner")
+            if isinstance(inner, nn.BatchNorm1d | nn.Dropout):
+                weight, bias = (values.detach() for values in self.folded(inner))
+                if way == "in place":
+                    self.weight.data.copy_(weight)
+                    self.bias.data.copy_(bias)
+                elif way == "data":
+                    self.weight.data, self.bias.data = weight, bias
                 else:
-                    self.weight, self.bias = nn.Parameter(weight.detach()), nn.Parameter(bias.detach())
+                    self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
                 if after == "removed":
-                    del self.norm
+                    del self.inner
                 else:
-                    self.norm = None if after == "none" else nn.Identity()
+                    self.inner = None if after == "none" else nn.Identity()
             return super().forward(x)
 
     torch.manual_seed(0)
     model, x = nn.Sequential(Folding(), nn.Linear(5, 3)).double().eval(), samples(4, 5)
     randomise(model)
-    assert_as_without_gradmeter(model, x, gradients=False)
-
-
-@pytest.mark.parametrize("after", ["removed", "none", "identity"])
-def test_an_inner_module_without_weights_that_is_folded_into_the_weight(after: str) -> None:
-    class Folding(nn.Linear):
-        def __init__(self) -> None:
-            super().__init__(5, 5)
-            self.drop: nn.Module | None = nn.Dropout(0.4)
-
-        def forward(self, x: Tensor) -> Tensor:
-            drop = self._modules.get("drop")
-            if isinstance(drop, nn.Dropout):
-                self.weight.data.mul_(1 - drop.p)
-                if after == "removed":
-                    del self.drop
-                else:
-                    self.drop = None if after == "none" else nn.Identity()
-            return super().forward(x)
-
-    torch.manual_seed(0)
-    model, x = nn.Sequential(Folding(), nn.Linear(5, 3)).double().eval(), samples(4, 5)
     assert_as_without_gradmeter(model, x, gradients=False)
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.stats import beta, binom
+from numpy.typing import NDArray
+from scipy.stats import binom
 
 from gradmeter.names import printable
 from gradmeter.report.grid import Block, Cell, Grid
 from gradmeter.report.probabilities import percent
+from gradmeter.trust.evaluation.binomial import exact_interval
 
 # Probability that a class counts as one that exceeds the risk although none does.
 _ERROR = 0.05
@@ -47,7 +48,7 @@ class ClassErrors:
 
     def interval(self) -> tuple[float, float]:
         """The exact confidence interval of the error rate; all rates if there are no predictions."""
-        low, high = _intervals(self.errors, self.count)
+        low, high = exact_interval(self.errors, self.count, _CONFIDENCE)
         return float(low), float(high)
 
 
@@ -87,20 +88,8 @@ def class_errors(
             strict=True,
         )
     ]
-    low, _ = _intervals([given.errors for given in classes], [given.count for given in classes])
+    low, _ = exact_interval([given.errors for given in classes], [given.count for given in classes], _CONFIDENCE)
     return tuple(classes[number] for number in np.argsort(-low, kind="stable").tolist())
-
-
-def _intervals(errors: ArrayLike, counts: ArrayLike) -> NDArray[np.float64]:
-    """Return [2, ...], both ends of exact confidence intervals (Clopper and Pearson 1934) of error rates."""
-    errors, counts = np.asarray(errors), np.asarray(counts)
-    tail = (1 - _CONFIDENCE) / 2
-    return np.stack(
-        [
-            np.where(errors > 0, beta.ppf(tail, errors, counts - errors + 1), 0.0),
-            np.where(errors < counts, beta.ppf(1 - tail, errors + 1, counts - errors), 1.0),
-        ]
-    )
 
 
 def exceeding(classes: Sequence[ClassErrors], risk: float) -> list[ClassErrors]:

@@ -58,9 +58,9 @@ def restored_state(network: nn.Module, modules: Sequence[nn.Module], *, gradient
 def _restore(changed: Sequence[_Part], before: Mapping[nn.Module, _State], *, gradients: bool) -> None:
     if not changed:  # the usual case
         return
-    modules = {part.module for part in changed}
-    left = {module for module in modules if before[module].is_built_further(module, gradients=gradients)}
-    if any(state.has_lost_modules(module) for module, state in before.items()):
+    modules, now = {part.module for part in changed}, {module: _State.of(module) for module in before}
+    left = {module for module in modules if before[module].is_built_further(now[module], gradients=gradients)}
+    if any(state.has_lost_modules(now[module]) for module, state in before.items()):
         left.update(part.module for part in changed if isinstance(part.given, nn.Parameter))
     for module in modules - left:
         before[module].restore(module)
@@ -95,19 +95,18 @@ class _State(NamedTuple):
             {name: inner for name, inner in module._modules.items() if inner is not None},
         )
 
-    def has_lost_modules(self, module: nn.Module) -> bool:
+    def has_lost_modules(self, now: _State) -> bool:
         """Whether the module lost inner modules with weights or buffers."""
-        return _has_others(self.inner, _State.of(module).inner)
+        return _has_others(self.inner, now.inner)
 
-    def is_built_further(self, module: nn.Module, *, gradients: bool) -> bool:
+    def is_built_further(self, now: _State, *, gradients: bool) -> bool:
         """Whether the module has more parts, other inner modules, or other weights, if these have gradients."""
-        now = _State.of(module)
         replaced = (weight for name, weight in now.weights.items() if self.weights.get(name) is not weight)
         return (
             not now.weights.keys() <= self.weights.keys()
             or not now.buffers <= self.buffers
             or _has_others(now.inner, self.inner)
-            or _has_others(self.inner, now.inner)
+            or self.has_lost_modules(now)
             or (gradients and any(weight.requires_grad for weight in replaced))
         )
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradmeter.errors import InputError
+from gradmeter.trust.evaluation.binomial import exact_interval
 from gradmeter.trust.evaluation.calibration import brier_score, expected_calibration_error, negative_log_likelihood
 from gradmeter.trust.evaluation.curves import area_of_curve, risk_coverage_of_counts
 from gradmeter.trust.evaluation.operating_point import fpr_of_counts
@@ -247,11 +248,17 @@ def compare(
         for column, count in _counts(part)
         for method in part.uncertainty.keys() | part.probability.keys()
     }
+    populations = {
+        column: np.unique(inputs[(judged.concept == 0) | members]).size
+        for part in parts
+        for column, members in part.columns().items()
+    }
     estimates = {key: percentile_interval(values[key], arrays[key], counts[key[1:]], confidence) for key in values}
     for (measure, column, method), estimate in estimates.items():
+        # Resamples of no error have none either.
         if measure in _COVERAGES and estimate.value <= ROUNDING:
-            accepted = _COVERAGES[measure] * _population(judged, column)
-            estimates[measure, column, method] = _of_no_errors(estimate, accepted, confidence)
+            _, high = exact_interval(0, _COVERAGES[measure] * populations[column], confidence)
+            estimates[measure, column, method] = replace(estimate, high=max(estimate.high, float(high)))
     first_method = next(iter(judged.uncertainty))
     differences = {}
     for measure, column, method in values:
@@ -273,18 +280,6 @@ def _counts(judged: Judged) -> Iterator[tuple[str, int]]:
     right = np.unique(judged.inputs[judged.correct]).size
     for column, members in judged.columns().items():
         yield column, min(right, np.unique(judged.inputs[members]).size)
-
-
-def _population(judged: Judged, column: str) -> int:
-    """Return the number of different inputs among which the errors of a column are counted."""
-    numbers = {name: number for number, name in enumerate(judged.unknowns, start=1)}
-    outside = judged.concept > 0 if column == ALL else judged.concept == numbers.get(column, 0)
-    return np.unique(judged.inputs[(judged.concept == 0) | outside]).size
-
-
-def _of_no_errors(estimate: Interval, accepted: float, confidence: float) -> Interval:
-    """Return the interval of a risk without errors, which resamples do not have either: that of Clopper and Pearson."""
-    return Interval(estimate.value, 0.0, max(estimate.high, 1 - ((1 - confidence) / 2) ** (1 / accepted)))
 
 
 @dataclass(frozen=True, eq=False)

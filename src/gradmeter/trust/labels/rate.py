@@ -7,6 +7,7 @@ from scipy.special import expit, logit
 from scipy.stats import chi2, norm
 
 from gradmeter.stages import stage
+from gradmeter.trust.evaluation.binomial import exact_interval
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.labels.inputs import Values
 from gradmeter.trust.labels.noise import NoiseModel, NoiseProblem
@@ -44,9 +45,8 @@ def rate_interval(problem: NoiseProblem, fitted: NoiseModel, labels: float) -> I
     if problem.has_foreign:
         start[problem.FOREIGN] = logit(_LEAST)
         low = min(low, _bounds(curved, start, (problem.FOREIGN,))[0])
-    # The exact binomial bound if no label of n is wrong.
-    least_high = 1 - ((1 - _CONFIDENCE) / 2) ** (1 / labels)
-    return Interval(fitted.rate, min(low, fitted.rate), min(max(high, least_high, fitted.rate), 1.0))
+    _, least_high = exact_interval(0, labels, _CONFIDENCE)
+    return Interval(fitted.rate, min(low, fitted.rate), min(max(high, float(least_high), fitted.rate), 1.0))
 
 
 def is_told(rate: Interval) -> bool:
