@@ -193,6 +193,7 @@ def test_no_labels(data: Any) -> None:
         ((IMAGES, LABELS[:, None]), r"int64.*\(60, 1\)"),
         ([IMAGES.numpy(), [str(label) for label in LABELS.tolist()]], r"<U1.*\(60,\)"),
         ([IMAGES[:30], IMAGES[30:]], "a batch has no labels"),
+        ([(IMAGES, LABELS, LABELS)], "a batch is a tuple of 3"),
         (WHOLE.to_arrow().append_column("label", pa.array([None, *LABELS[1:].tolist()])), "float64"),
     ],
 )

@@ -96,9 +96,10 @@ def read_known(
     for inputs, batch_labels in _batches(data):
         if batch_labels is None:
             _require_labels(data)
+            several = isinstance(inputs, tuple) and len(inputs) > 1
+            given = f"is a tuple of {len(inputs)}" if several else "has no labels"
             raise InputError(
-                "a batch has no labels; expected (inputs, labels) with integer classes [N], or a dict or table with "
-                "'label'"
+                f"a batch {given}; expected (inputs, labels) with integer classes [N], or a dict or table with 'label'"
             )
         part = _read_earlier(earlier, inputs) if earlier and are_readings(inputs) else _read(meter, inputs)
         parts.append(part)

@@ -160,27 +160,54 @@ def test_wrong_arguments_are_reported_before_the_training(tmp_path: Path) -> Non
         GradmeterCallback(None)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="generator"):  # it would be empty at the second validation
         GradmeterCallback(batch for batch in loader(300, 400))
-    trained_for: list[int] = []
 
-    class Counting(Digits):
-        def training_step(self, batch: Any, index: int) -> Tensor:
-            trained_for.append(index)
-            return super().training_step(batch, index)
 
+class Counting(Digits):
+    """Counts the steps of training."""
+
+    steps = 0
+
+    def training_step(self, batch: Any, index: int) -> Tensor:
+        self.steps += 1
+        return nn.functional.cross_entropy(self.network(batch[0]), batch[1])
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        self.network(batch[0])
+
+
+class WithoutForward(Counting):
+    """Calls its network in its steps only."""
+
+    forward = LightningModule.forward
+
+
+@pytest.mark.parametrize(
+    ("callback", "module", "message"),
+    [
+        (GradmeterCallback(loader(300, 400), network="net"), Counting, "'net'.*network"),
+        (GradmeterCallback(loader(300, 400)), WithoutForward, "no forward.*network='network'"),
+        (GradmeterCallback(DataLoader(TensorDataset(digits()[0]), 50)), Counting, "a batch has no labels"),
+        (GradmeterCallback(DataLoader(TensorDataset(*digits(), digits()[1]), 50)), Counting, "a batch is a tuple of 3"),
+    ],
+)
+def test_what_cannot_be_measured_is_reported_before_the_training(
+    callback: GradmeterCallback, module: type[Counting], message: str, tmp_path: Path
+) -> None:
     trainer = Trainer(
         max_epochs=1,
         accelerator="cpu",
         default_root_dir=tmp_path,
         logger=False,
         enable_progress_bar=False,
-        callbacks=[GradmeterCallback(loader(300, 400), network="net")],
+        callbacks=[callback],
         num_sanity_val_steps=0,
     )
-    with pytest.raises(InputError, match=r"'net'.*network"):
-        trainer.fit(Counting(), loader(0, 100), loader(300, 400))
-    assert not trained_for
-    with pytest.raises(InputError, match=r"'net'.*network"):
-        trainer.validate(Counting(), loader(300, 400))
+    network = module()
+    with pytest.raises(InputError, match=message):
+        trainer.fit(network, loader(0, 100), loader(300, 400))
+    assert not network.steps
+    with pytest.raises(InputError, match=message):
+        trainer.validate(network, loader(300, 400))
 
 
 def test_two_sets_are_logged_apart(tmp_path: Path) -> None:

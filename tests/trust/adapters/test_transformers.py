@@ -84,6 +84,14 @@ def test_it_logs_and_training_is_the_same_without_it(tmp_path: Path) -> None:
     assert [sorted(entry) for entry in rest] == [sorted(entry) for entry in without.state.log_history]
 
 
+def test_a_loader_without_labels_is_reported_before_the_training(tmp_path: Path) -> None:
+    trainer = trainer_in(tmp_path)
+    trainer.add_callback(GradmeterCallback(trainer, [{"input_ids": VALIDATION.ids}]))
+    with pytest.raises(InputError, match="a batch has no labels"):
+        trainer.train()
+    assert trainer.state.global_step == 0
+
+
 def test_other_processes_log_nothing(tmp_path: Path) -> None:
     trainer = trainer_in(tmp_path)
 
@@ -93,6 +101,7 @@ def test_other_processes_log_nothing(tmp_path: Path) -> None:
 
     callback = GradmeterCallback(trainer, Unread())
     trainer.state.is_world_process_zero = False
+    callback.on_train_begin(trainer.args, trainer.state, trainer.control, model=trainer.model)
     callback.on_evaluate(trainer.args, trainer.state, trainer.control, model=trainer.model)
     assert trainer.state.log_history == []
 

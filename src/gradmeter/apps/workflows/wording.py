@@ -228,6 +228,7 @@ def seen_before(evaluation: Evaluation, trust: str) -> list[str]:
     sizes = {data.name: len(data) for data in evaluation.sets}
     shares = [f"{count:,} of the {sizes[name]:,} samples of {name}" for name, count in evaluation.seen.items()]
     return [
-        f"Warning: these results do not hold for new data, because {trust} was fitted on {', '.join(shares)}; evaluate "
-        "on data that gradmeter fit has not seen."
+        f"Warning: {trust} was fitted on {', '.join(shares)}, so these results do not hold for new data; evaluate on "
+        "data that gradmeter fit has not seen. They hold only where inputs recur, as short texts do, and these data "
+        "were drawn independently of those of fit."
     ]

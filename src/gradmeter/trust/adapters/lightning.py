@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
 from torch import nn
 
 from gradmeter.errors import InputError, UnsupportedModelError
-from gradmeter.trust.adapters.training_log import require_loader, require_metrics, validation_numbers
+from gradmeter.trust.adapters.training_log import (
+    require_loader,
+    require_measurable,
+    require_metrics,
+    validation_numbers,
+)
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -89,9 +95,18 @@ class GradmeterCallback(Callback):
         """Check that there is a network: otherwise training would fail after the first epoch.
 
         Raises:
-            InputError: if the LightningModule has no submodule `network`.
+            InputError: if the LightningModule has no submodule `network`, or is the network and has no `forward`.
         """
         self._network(pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the first batch, because an error would otherwise end training after the first epoch.
+
+        Raises:
+            Those of `validation_numbers`.
+        """
+        if trainer.is_global_zero:
+            require_measurable(self._network(pl_module), self.loader, partial(_moved, trainer, pl_module))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure and log.
@@ -101,15 +116,17 @@ class GradmeterCallback(Callback):
         """
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-
-        def move(batch: Any) -> Any:
-            # As Lightning does: with precision="64-true" or "bf16-true" the network does not take float32.
-            return move_data_to_device(trainer.precision_plugin.convert_input(batch), pl_module.device)
-
+        move = partial(_moved, trainer, pl_module)
         numbers = validation_numbers(self._network(pl_module), self.loader, self.metrics, move)
         pl_module.log_dict({f"{self.prefix}/{name}": number for name, number in numbers.items()}, rank_zero_only=True)
 
     def _network(self, module: LightningModule) -> nn.Module:
+        if not self.network and type(module).forward is LightningModule.forward:
+            example = next((name for name, _ in module.named_children()), "net")
+            raise InputError(
+                f"{type(module).__name__} has no forward method; expected the name of the submodule that maps inputs "
+                f"to logits, as in GradmeterCallback(loader, network={example!r})"
+            )
         try:
             return module.get_submodule(self.network)
         except AttributeError as error:
@@ -117,3 +134,9 @@ class GradmeterCallback(Callback):
             raise InputError(
                 f"network={self.network!r}, but {type(module).__name__} has {names}; expected one of its submodules"
             ) from error
+
+
+def _moved(trainer: Trainer, module: LightningModule, batch: Any) -> Any:
+    """Return a batch on the device of the module, in the trainer's precision."""
+    # As Lightning does: with precision="64-true" or "bf16-true" the network does not take float32.
+    return move_data_to_device(trainer.precision_plugin.convert_input(batch), module.device)

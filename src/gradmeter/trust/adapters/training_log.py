@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,21 @@ def require_loader(loader: Any) -> Iterable[Any]:
     return iterable
 
 
+def require_measurable(network: nn.Module, loader: Iterable[Any], move: Callable[[Any], Any]) -> None:
+    """Measure the first batch before training, which would otherwise fail after its first epoch.
+
+    Args:
+        network: as for `validation_numbers`, as are the others.
+        loader: batches.
+        move: returns a batch on the network's device.
+
+    Raises:
+        Those of `validation_numbers`.
+    """
+    with _randomness_restored(loader), suppress(NotFinite):
+        read_known(_meter(network), map(move, islice(loader, 1)))
+
+
 def validation_numbers(
     network: nn.Module, loader: Iterable[Any], metrics: Sequence[str], move: Callable[[Any], Any]
 ) -> dict[str, float]:
@@ -80,10 +96,9 @@ def validation_numbers(
         Those of `GradientMeter` and `TrustModel.fit` for networks, batches and labels.
     """
     with _randomness_restored(loader):
-        meter = GradientMeter(network).for_trust_model(second_look=None)
         try:
             # The loader is iterated here, because that draws random numbers.
-            data, labels = read_known(meter, map(move, loader))
+            data, labels = read_known(_meter(network), map(move, loader))
         except NotFinite as error:
             warn(f"gradmeter logs nothing after this validation: {error}")
             return {}
@@ -97,6 +112,10 @@ def validation_numbers(
             numbers |= _means("p_correct", "", judge.held_out.p_correct, correct)
             aurocs["p_correct"] = _auroc(-judge.held_out.p_correct, correct, judge.folds)
     return numbers | {f"auroc/{name}": auroc for name, auroc in aurocs.items() if auroc is not None}
+
+
+def _meter(network: nn.Module) -> GradientMeter:
+    return GradientMeter(network).for_trust_model(second_look=None)
 
 
 @contextmanager

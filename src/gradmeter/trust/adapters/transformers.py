@@ -7,7 +7,12 @@ from functools import partial
 from typing import Any
 
 from gradmeter.errors import UnsupportedModelError
-from gradmeter.trust.adapters.training_log import require_loader, require_metrics, validation_numbers
+from gradmeter.trust.adapters.training_log import (
+    require_loader,
+    require_measurable,
+    require_metrics,
+    validation_numbers,
+)
 
 try:
     from accelerate.utils import send_to_device
@@ -49,6 +54,17 @@ class GradmeterCallback(TrainerCallback):
                 "the trainer uses FSDP or DeepSpeed, which spread the weights over processes; expected the whole "
                 "network in each: remove the callback, or train without them"
             )
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Measure the first batch, because an error would otherwise end training after the first evaluation.
+
+        Raises:
+            Those of `validation_numbers`.
+        """
+        if state.is_world_process_zero:
+            require_measurable(kwargs["model"], self.loader, partial(send_to_device, device=args.device))
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Measure and log.
