@@ -4,6 +4,7 @@ import copy
 import pickle
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -200,6 +201,36 @@ def test_attributes_of_modules_whose_buffers_stay() -> None:
     torch.testing.assert_close(logits[0], logits[2])
     torch.testing.assert_close(logits[1], model(x[:, :2]))
     torch.testing.assert_close(logits[0], model(x))
+
+
+class Keeping(nn.Module):
+    """Keeps its weight, as `torch.nn.utils.spectral_norm` does, and its output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(5).double())
+        self.weight = self.scale.exp()
+        self.of_user = self.scale.exp()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.weight = self.scale.exp()
+        self.last = x * self.weight
+        return self.last
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated:FutureWarning")
+@pytest.mark.parametrize("normed", [nn.utils.spectral_norm, nn.utils.weight_norm])
+def test_a_measured_network_can_be_copied(normed: Callable[[nn.Module], nn.Module]) -> None:
+    keeping = Keeping()
+    network = nn.Sequential(keeping, normed(nn.Linear(5, 3))).double().eval()
+    of_user = keeping.of_user
+    x = torch.randn(4, 5).double()
+    readings = GradientMeter(network)(x)
+    assert keeping.of_user is of_user
+    assert of_user.requires_grad  # the graph of someone else, who may still need it
+    keeping.of_user = of_user.detach()
+    copied = copy.deepcopy(network)
+    assert torch.equal(GradientMeter(copied)(x)["all", "l2"], readings["all", "l2"])
 
 
 def test_a_counter_beside_an_attribute() -> None:

@@ -325,6 +325,10 @@ def _shapes(network: nn.Module) -> dict[str, list[int]]:
     return {name: list(parameter.shape) for name, parameter in unwrapped(network).named_parameters()}
 
 
+def _dtypes(network: nn.Module) -> str:
+    return ", ".join(sorted({str(parameter.dtype).removeprefix("torch.") for parameter in network.parameters()}))
+
+
 def _require_same_network(folder: Path, saved: dict[str, Any], model: nn.Module) -> None:
     """Check that a network has the saved parameter shapes and weights.
 
@@ -341,6 +345,6 @@ def _require_same_network(folder: Path, saved: dict[str, Any], model: nn.Module)
         )
     if weights_hash(unwrapped(model)) != saved["hash"]:
         raise DataError(
-            f"{folder} was fitted with other weights of the same architecture; expected the original weights: load "
-            "them, or fit the TrustModel again"
+            f"{folder} was fitted with other weights of the same architecture, or with these in another dtype "
+            f"({_dtypes(model)} here); expected the original weights: load them, or fit the TrustModel again"
         )

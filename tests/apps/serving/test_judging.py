@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,26 @@ def test_one_without_a_finite_answer_does_not_take_others_along(monkeypatch: pyt
     assert isinstance(last, dict)
     shades = [images[row].mean() / 255 for row in (0, 2)]
     np.testing.assert_allclose([first["p_correct"], last["p_correct"]], shades, rtol=1e-5)
+
+
+class OfSomeShade(Prepare):
+    """Refuses black images, as tokenizers may refuse texts without tokens."""
+
+    def __call__(self, images: Sequence[Any]) -> Tensor:
+        if not all(image.getbbox() for image in images):
+            raise ValueError("black")
+        return super().__call__(images)
+
+
+def test_one_that_cannot_be_prepared_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).eval()
+    reader = Reader(GradientMeter(network), Classifier("small", network, None, KIND, OfSomeShade()), Rows())
+    monkeypatch.setattr("gradmeter.apps.serving.judging.isolated", lambda decoder, pixels: decoder)
+    images = np.zeros((2, 8, 8), np.uint8)
+    images[1] = 200
+    black, grey = asyncio.run(Judging(reader, decoder_for(KIND), "cpu", 10**6)([*map(Question, map(encoded, images))]))
+    assert black == Refused("cannot be prepared for the network (ValueError: black)")
+    assert isinstance(grey, dict)
 
 
 def test_details_only_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,13 @@ def test_the_measures_are_those_of_all_pixels(folder: Path, tmp_path: Path) -> N
     assert len(result.scores) == 4 + 2 * 8
 
 
+def test_a_damaged_mask_is_named(folder: Path, tmp_path: Path) -> None:
+    mask = folder / MASKS / "a_labels_semantic.png"
+    mask.write_bytes(mask.read_bytes()[:40])
+    skipped = score(folder, tmp_path / "out").skipped[0]
+    assert (skipped.id, "its mask a_labels_semantic.png cannot be read" in skipped.reason) == ("a.png", True)
+
+
 def test_copies_of_an_image_add_no_evidence(folder: Path, tmp_path: Path) -> None:
     once = score(folder, tmp_path / "once")
     for image in sorted((folder / "images").iterdir()):

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torchvision.models import segmentation
-from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
+from transformers import BertConfig, SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
 
 from gradmeter import InputError, PixelMeter
 from gradmeter.sources.models import ImageOptions
@@ -62,6 +62,12 @@ def test_transformers_from_a_folder(tmp_path: Path) -> None:
     network.save_pretrained(tmp_path / "own")
     again = open_segmenter(f"hf:{tmp_path}", tmp_path / "own/model.safetensors")
     assert torch.equal(again.network(**again.batch([IMAGE])).logits, network(**again.batch([IMAGE])).logits)
+
+
+def test_a_network_of_transformers_for_another_task(tmp_path: Path) -> None:
+    BertConfig().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="of the kind bert; expected a segmentation network"):
+        open_segmenter(f"hf:{tmp_path}")
 
 
 def test_a_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from gradmeter.sources.samples import Unreadable
-from gradmeter.sources.samples.decoding import LARGEST, TooLarge, decode, pixels
+from gradmeter.sources.samples.decoding import LARGEST, TooLarge, decode, decode_text, pixels
 from sources.samples.pictures import encoded, gradient, in_one_tile
 
 RGB = gradient()
@@ -182,3 +182,7 @@ def test_a_tile_counts_as_what_it_is() -> None:
     assert pixels(content) == 32_000**2
     with pytest.raises(TooLarge, match="1,024,000,000"):
         decode(io.BytesIO(content))
+
+
+def test_the_byte_order_mark_of_a_text_is_left_out() -> None:
+    assert decode_text("a film".encode("utf-8-sig")) == decode_text(b"a film") == "a film"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gradmeter.runs.measuring.reader import Reader
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "The body is empty or cannot be read."},
+    400: {"description": "The body is empty, or cannot be read or prepared for the network."},
     408: {"description": "The body did not arrive in time."},
     413: {"description": "The body has too many bytes, or the image too many pixels, or the text too many characters."},
     415: {
@@ -201,10 +201,9 @@ def application(
                 raise _busy("the worker is being restarted") from error
             finally:
                 self._in_progress -= 1
-            if isinstance(answer, Refused):
-                raise HTTPException(400, f"the file cannot be read: {answer.reason}")
-            if isinstance(answer, Failed):
-                raise HTTPException(500, f"there is no verdict on this input: {answer.reason}")
+            if isinstance(answer, Refused | Failed):
+                code = 400 if isinstance(answer, Refused) else 500
+                raise HTTPException(code, f"there is no verdict on this input: {answer.reason}")
             return {**answer, "prediction": str(answer["prediction"])}
 
         async def _answer(self, request: Request, *, detailed: bool) -> Any:

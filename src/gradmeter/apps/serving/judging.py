@@ -73,7 +73,7 @@ class Judging:
         prepared = batch_of(samples, self._reader.classifier.batch)
         batch, readings = self._reader.readings(prepared, self._device)
         answers: dict[str, Answer] = {skipped.id: Failed(skipped.reason) for skipped in batch.skipped}
-        answers |= {sample.id: Refused(sample.reason) for sample in samples if isinstance(sample, Skipped)}
+        answers |= {skipped.id: Refused(skipped.reason) for skipped in prepared.skipped}
         if readings is not None:
             answers |= self._rows(batch, readings, detailed)
         return [answers[sample.id] for sample in samples]

@@ -21,14 +21,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Refused:
-    """Why a sample cannot be read."""
+    """Why a sample cannot be read or prepared for the network."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Failed:
-    """Why there is no verdict on a sample that can be read."""
+    """Why there is no verdict on a sample that is prepared for the network."""
 
     reason: str
 

@@ -184,7 +184,10 @@ def _digest(image: Image.Image, mask: NDArray[np.uint8]) -> str:
 def _mask(path: Path) -> NDArray[np.uint8]:
     if not os.path.isfile(path):  # `Path.is_file` fails if the name is too long
         raise Unreadable(f"it has no mask {path.name}")
-    readings = decode_mask(path)
+    try:
+        readings = decode_mask(path)
+    except Unreadable as error:
+        raise Unreadable(f"its mask {path.name} cannot be read: {error}") from error
     others = [set(np.unique(numbers).tolist()) - {NORMAL, ANOMALY, VOID} for numbers in readings]
     valid = [numbers.astype(np.uint8) for numbers, further in zip(readings, others, strict=True) if not further]
     if not valid:

@@ -59,6 +59,8 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         # If the compiler is not loaded, nothing is compiled; importing it would take a second.
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
+        if gradients:
+            stack.enter_context(_kept_without_graph(modules))
         stack.enter_context(restored_state(network, modules, gradients=gradients))
         stack.enter_context(_without_backward_hooks(modules))
         stack.enter_context(_uncached_parametrizations())
@@ -85,6 +87,31 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
                 module.training = True
             for parameter in frozen:
                 parameter.requires_grad_(False)
+
+
+@contextmanager
+def _kept_without_graph(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Detach what modules keep of the measurement as an attribute: with its graph, the network could not be copied.
+
+    `torch.nn.utils.spectral_norm`, `weight_norm` and `prune` keep the weight, others an activation.
+    """
+    # PyTorch's own modules keep tensors in hooks only.
+    own = [
+        module for module in modules if module._forward_pre_hooks or not type(module).__module__.startswith("torch.")
+    ]
+    before = [_attributes_with_graph(module) for module in own]
+    try:
+        yield
+    finally:
+        for module, earlier in zip(own, before, strict=True):
+            for name, tensor in _attributes_with_graph(module).items():
+                if earlier.get(name) is not tensor:
+                    vars(module)[name] = tensor.detach()
+
+
+def _attributes_with_graph(module: nn.Module) -> dict[str, Tensor]:
+    attributes = vars(module).items()
+    return {name: value for name, value in attributes if isinstance(value, Tensor) and value.grad_fn is not None}
 
 
 @contextmanager

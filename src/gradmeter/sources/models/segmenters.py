@@ -143,18 +143,18 @@ def _torchvision(name: str, weights: Path | None, options: ImageOptions) -> Clas
 
 def _transformers(name: str, weights: Path | None, options: ImageOptions) -> Classifier:
     from transformers import AutoConfig, AutoImageProcessor, AutoModelForSemanticSegmentation
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
 
     from gradmeter.sources.models.transformers_weights import with_weights
 
     title = f"hf:{name}"
     if options.changed() or options.grey:
         raise InputError(f"{title} has its own preprocessing; change its preprocessor_config.json instead")
+    config = download(title, lambda: AutoConfig.from_pretrained(name))
+    if config.model_type not in MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES:
+        raise InputError(f"{title} is a network of the kind {config.model_type}; expected a segmentation network")
     auto: Any = AutoModelForSemanticSegmentation
-    if weights is None:
-        network = pretrained(title, auto, name)
-    else:
-        config = download(title, lambda: AutoConfig.from_pretrained(name))
-        network = with_weights(auto, config, weights)
+    network = pretrained(title, auto, name) if weights is None else with_weights(auto, config, weights)
     processor = download(title, lambda: AutoImageProcessor.from_pretrained(name))
     return Classifier(title, network.eval(), None, ImageKind("RGB", _SIDE), _Processed(processor))
 

@@ -56,7 +56,7 @@ def _checked_labels(path: str, labels: Array | None, count: int) -> npt.NDArray[
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise DataError(
             f"{path}: labels have dtype {labels.dtype} and shape {labels.shape}; expected an integer for each of the "
-            f"{count:,} samples: leave the array out if it holds no classes"
+            f"{count:,} samples, as from astype(int) or argmax(1): leave the array out if it holds no classes"
         )
     if labels.min() < 0 or labels.max() > np.iinfo(np.int64).max:
         raise DataError(f"{path}: labels range from {labels.min()} to {labels.max()}; expected class numbers from 0 on")

@@ -59,9 +59,9 @@ class ImageDecoder:
 
 
 def decode_text(content: bytes) -> str:
-    """Decode UTF-8; raises `Unreadable`."""
+    """Decode UTF-8, without the byte order mark that editors of Windows write first; raises `Unreadable`."""
     try:
-        return content.decode()
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Unreadable(f"not UTF-8 text: {one_line(error)}") from error
 
