@@ -44,6 +44,8 @@ _SEARCHED = 500
 _TIMED = 400
 CONTROLLED_READS = (FORWARD, GRADIENTS)
 """What the controls read."""
+# A judge, which is fitted, timed and reads images, takes about as long as this many detectors.
+_DETECTORS_PER_JUDGE = 8
 
 Report = Callable[[float, str], None]
 Values = Mapping[str, NDArray[np.float64]]
@@ -112,10 +114,18 @@ def perform(job: RealJob, emit: Callable[[Step], None]) -> None:
     passes = Passes(network, images, _attacked(job, network, images) / 255)
     report(0.05, "passes")
     _write_wrong(job, passes)
-    _score_detectors(job, passes, report)
-    _score_judges(job, network, passes, report)
+    judgings = _judgings(job, images)
+    # The reference comes last.
+    detected = 0.05 + 0.93 * len(job.detectors) / (len(job.detectors) + _DETECTORS_PER_JUDGE * len(judgings))
+    _score_detectors(job, passes, _within(0.05, detected, report))
+    _score_judges(job, judgings, network, passes, _within(detected, 0.98, report))
     _score_reference(job, network, images, report)
     report(1, "done")
+
+
+def _within(low: float, high: float, report: Report) -> Report:
+    """Report the progress of a part of the work."""
+    return lambda progress, note: report(low + (high - low) * progress, note)
 
 
 def _attacked(job: RealJob, network: nn.Module, images: RealImages) -> Tensor:
@@ -154,7 +164,7 @@ def _score_detectors(job: RealJob, passes: Passes, report: Report) -> None:
         missing = job.missing([name])
         if not missing or not DETECTORS[name].applies(passes.parts(IMAGES).network):
             continue
-        report(0.1 + 0.4 * number / len(job.detectors), name)
+        report(number / len(job.detectors), name)
         for draws, fit_to in _fits(name, passes, missing):
             values, fit_seconds, milliseconds = _detect(name, passes, fit_to)
             for draw in draws:
@@ -268,14 +278,15 @@ class SharedReadings:
         return self._readings
 
 
-def _score_judges(job: RealJob, network: nn.Module, passes: Passes, report: Report) -> None:
+def _score_judges(
+    job: RealJob, judgings: Sequence[_Judging], network: nn.Module, passes: Passes, report: Report
+) -> None:
     """Fit the judges and score all images; the readings of the images are made once for all judges that need them."""
-    judgings = _judgings(job, passes.images)
     readings = SharedReadings(network, passes)
     for number, judging in enumerate(judgings):
         if all(job.path(judging.draw, method).exists() for method in judging.methods):
             continue
-        report(0.5 + 0.5 * number / len(judgings), f"{judging.name}, draw {judging.draw + 1}")
+        report(number / len(judgings), f"{judging.name}, draw {judging.draw + 1}")
         draw = passes.images.draws[judging.draw]
         validation = passes.images.rows(draw.validation[: judging.size])
         started = time.perf_counter()
