@@ -31,6 +31,7 @@ LEAST_INPUTS = 10
 """Smallest number of different inputs on either side that show a difference."""
 _COVERAGES = {f"risk_{percent}": percent / 100 for percent in (80, 90, 95)}
 """Coverages of the measures of risk, by key."""
+_SEPARATION = ("auroc", "aupr_in", "aupr_out", "fpr95_right", "fpr95_outside")
 # Probabilities are clipped below 1, because an error of probability 0 would make the mean logarithm infinite.
 _ALMOST_ONE = float(np.nextafter(1.0, 0.0))
 
@@ -193,7 +194,9 @@ def compare(
 ) -> Comparison:
     """Return all measures of each method for each column, with bootstrap intervals, as `percentile_interval` does.
 
-    The interval of a risk of 0 ends where that of Clopper and Pearson for as many accepted inputs does.
+    Where there is no error, no resample has one either. The interval of a risk or FPR95 of 0 therefore ends, and that
+    of an AUROC or AUPR of 1 begins, where that of Clopper and Pearson does for no error in as many trials as inputs are
+    accepted, or are in the smaller group.
 
     Separation measures (AUROC, AUPR, FPR95) compare the right predictions with those of the column. Selection measures
     (AURC and similar) and calibration measures are over all known inputs and the inputs of the column, in their given
@@ -255,10 +258,13 @@ def compare(
     }
     estimates = {key: percentile_interval(values[key], arrays[key], counts[key[1:]], confidence) for key in values}
     for (measure, column, method), estimate in estimates.items():
-        # Resamples of no error have none either.
-        if measure in _COVERAGES and estimate.value <= ROUNDING:
-            _, high = exact_interval(0, _COVERAGES[measure] * populations[column], confidence)
-            estimates[measure, column, method] = replace(estimate, high=max(estimate.high, float(high)))
+        if measure in _COVERAGES:
+            trials = _COVERAGES[measure] * populations[column]
+        elif measure in _SEPARATION:
+            trials = counts[column, method]
+        else:
+            continue
+        estimates[measure, column, method] = _with_room(measure, estimate, trials, confidence)
     first_method = next(iter(judged.uncertainty))
     differences = {}
     for measure, column, method in values:
@@ -273,6 +279,14 @@ def compare(
         if count < LEAST_INPUTS:
             few[column] = min(count, few.get(column, count))
     return Comparison(estimates, differences, confidence, few)
+
+
+def _with_room(measure: str, estimate: Interval, trials: float, confidence: float) -> Interval:
+    """Return an estimate whose interval has room for errors if there were none in so many trials."""
+    _, error = exact_interval(0, trials, confidence)
+    if MEASURES[measure].better == "lower":
+        return replace(estimate, high=max(estimate.high, float(error))) if estimate.value <= ROUNDING else estimate
+    return replace(estimate, low=min(estimate.low, 1 - float(error))) if estimate.value >= 1 - ROUNDING else estimate
 
 
 def _counts(judged: Judged) -> Iterator[tuple[str, int]]:
