@@ -204,33 +204,39 @@ def test_attributes_of_modules_whose_buffers_stay() -> None:
 
 
 class Keeping(nn.Module):
-    """Keeps its weight, as `torch.nn.utils.spectral_norm` does, and its output."""
+    """Keeps its weight, as `torch.nn.utils.spectral_norm` does."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.ones(5).double())
-        self.weight = self.scale.exp()
-        self.of_user = self.scale.exp()
+        self.scale = nn.Parameter(torch.randn(5).double())
+        self.weight = self.scale.detach().exp()
 
     def forward(self, x: Tensor) -> Tensor:
         self.weight = self.scale.exp()
-        self.last = x * self.weight
-        return self.last
+        return x * self.weight
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated:FutureWarning")
 @pytest.mark.parametrize("normed", [nn.utils.spectral_norm, nn.utils.weight_norm])
 def test_a_measured_network_can_be_copied(normed: Callable[[nn.Module], nn.Module]) -> None:
-    keeping = Keeping()
-    network = nn.Sequential(keeping, normed(nn.Linear(5, 3))).double().eval()
-    of_user = keeping.of_user
+    network = nn.Sequential(Keeping(), normed(nn.Linear(5, 3))).double().eval()
     x = torch.randn(4, 5).double()
+    with torch.no_grad():
+        network(x)
     readings = GradientMeter(network)(x)
-    assert keeping.of_user is of_user
-    assert of_user.requires_grad  # the graph of someone else, who may still need it
-    keeping.of_user = of_user.detach()
     copied = copy.deepcopy(network)
     assert torch.equal(GradientMeter(copied)(x)["all", "l2"], readings["all", "l2"])
+
+
+def test_a_loss_on_what_a_module_keeps_may_follow_a_measurement() -> None:
+    keeping = Keeping()
+    network = nn.Sequential(keeping, nn.Linear(5, 3).double()).eval()
+    x = torch.randn(4, 5).double()
+    network(x)
+    GradientMeter(network)(x)
+    keeping.weight.square().sum().backward()
+    assert keeping.scale.grad is not None
+    torch.testing.assert_close(keeping.scale.grad, 2 * (2 * keeping.scale.detach()).exp())
 
 
 def test_a_counter_beside_an_attribute() -> None:

@@ -42,6 +42,14 @@ class Digits(LightningModule):
         return torch.optim.Adam(self.parameters(), 1e-3)
 
 
+class Normed(Digits):
+    """Mixes the samples of a batch in train mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network.append(nn.BatchNorm1d(10))
+
+
 class WithAccuracy(Digits):
     """Logs the accuracy of the weights that Lightning validates."""
 
@@ -110,6 +118,16 @@ def test_it_logs_and_training_is_the_same_without_it(tmp_path: Path) -> None:
     assert logged["gradmeter/accuracy"] == pytest.approx(float(right))
     assert 0 < logged["gradmeter/p_correct"] < 1
     assert 0.5 < logged["gradmeter/auroc/p_correct"] <= 1
+
+
+def test_a_network_with_batch_norm(tmp_path: Path) -> None:
+    """It can be measured in eval mode only, and training begins in train mode."""
+    with_it = fit(tmp_path, GradmeterCallback(loader(*VALIDATION)), epochs=1, module=Normed).lightning_module
+    without = fit(tmp_path, epochs=1, module=Normed).lightning_module
+    assert with_it is not None
+    assert without is not None
+    states = with_it.state_dict(), without.state_dict()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
 
 
 def test_a_submodule_is_measured(tmp_path: Path) -> None:

@@ -65,6 +65,30 @@ def test_p_correct_is_compared_within_held_out_folds() -> None:
     assert auroc == pytest.approx(np.average(aurocs, weights=pairs), abs=1e-6)
 
 
+def test_a_network_in_train_mode_is_measured_in_eval_mode_before_training() -> None:
+    network = nn.Sequential(trained(), nn.BatchNorm1d(10)).train()
+    network[0][0].eval()
+    before = [module.training for module in network.modules()]
+    training_log.require_measurable(network, loader(300, 400), lambda batch: batch)
+    assert [module.training for module in network.modules()] == before
+    with pytest.raises(InputError, match="no labels"):
+        training_log.require_measurable(network, [digits()[0][:8]], lambda batch: batch)
+
+
+@pytest.mark.parametrize("kind", ["lazy", "persistent"])
+def test_what_a_measurement_would_change_is_not_measured_before_training(kind: str) -> None:
+    """The first batch builds a lazy network; workers that persist get their seed when the first batch is read."""
+
+    class Unread:
+        persistent_workers = kind == "persistent"
+
+        def __iter__(self) -> Iterator[Any]:
+            raise AssertionError("read before training")
+
+    network = nn.Sequential(nn.Flatten(), nn.LazyLinear(10)) if kind == "lazy" else trained()
+    training_log.require_measurable(network, Unread(), lambda batch: batch)
+
+
 def gradients(network: nn.Module, image: Tensor) -> dict[str, Tensor]:
     """The gradient of each layer of -log softmax of the prediction, for one image."""
     network.zero_grad()

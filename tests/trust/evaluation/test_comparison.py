@@ -257,6 +257,19 @@ def test_intervals_cover_the_true_difference_with_the_stated_confidence():
     assert 89 <= held < 100
 
 
+def test_the_intervals_of_a_calibration_error_allow_for_its_bias():
+    """P(correct) is 5 points too high; the error of 200 predictions is higher on average."""
+    random, holds = np.random.default_rng(0), []
+    for _ in range(60):
+        probability = 0.1 + 0.9 * random.beta(6, 0.6, 200)
+        correct = random.random(200) < probability - 0.05
+        predictions = Judged(correct, np.zeros(200, np.int64), (), {"ours": -probability}, {"ours": probability})
+        error = compare(predictions, repetitions=100).estimates["ece", WRONG, "ours"]
+        assert 0 <= error.low <= error.value <= error.high
+        holds.append(error.low <= 0.05 <= error.high)
+    assert np.mean(holds) > 0.85
+
+
 def test_each_concept_is_resampled_separately():
     """With joint resampling, the shares of the concepts would vary, and with them the means over all concepts."""
     concept = np.repeat([0, 1, 2], [40, 30, 20])

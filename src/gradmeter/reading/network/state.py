@@ -60,7 +60,7 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         if gradients:
-            stack.enter_context(_kept_without_graph(modules))
+            stack.enter_context(_attributes_put_back(modules))
         stack.enter_context(restored_state(network, modules, gradients=gradients))
         stack.enter_context(_without_backward_hooks(modules))
         stack.enter_context(_uncached_parametrizations())
@@ -90,28 +90,29 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def _kept_without_graph(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Detach what modules keep of the measurement as an attribute: with its graph, the network could not be copied.
+def _attributes_put_back(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Put back the tensors in attributes that a forward pass replaces by others with a graph.
 
-    `torch.nn.utils.spectral_norm`, `weight_norm` and `prune` keep the weight, others an activation.
+    Such are the weights of `torch.nn.utils.spectral_norm`, `weight_norm` and `prune`, or activations that are kept.
+    With the graph of the measurement the network could not be copied, and the user may still need the earlier ones.
     """
     # PyTorch's own modules keep tensors in hooks only.
     own = [
         module for module in modules if module._forward_pre_hooks or not type(module).__module__.startswith("torch.")
     ]
-    before = [_attributes_with_graph(module) for module in own]
+    before = [_tensors_in_attributes(module) for module in own]
     try:
         yield
     finally:
         for module, earlier in zip(own, before, strict=True):
-            for name, tensor in _attributes_with_graph(module).items():
-                if earlier.get(name) is not tensor:
-                    vars(module)[name] = tensor.detach()
+            now = _tensors_in_attributes(module)
+            for name in now.keys() & earlier.keys():
+                if now[name] is not earlier[name] and now[name].requires_grad:
+                    vars(module)[name] = earlier[name]
 
 
-def _attributes_with_graph(module: nn.Module) -> dict[str, Tensor]:
-    attributes = vars(module).items()
-    return {name: value for name, value in attributes if isinstance(value, Tensor) and value.grad_fn is not None}
+def _tensors_in_attributes(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value for name, value in vars(module).items() if isinstance(value, Tensor)}
 
 
 @contextmanager

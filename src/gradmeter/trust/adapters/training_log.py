@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from gradmeter.errors import InputError, warn
 from gradmeter.reading.meter import GradientMeter
@@ -57,6 +58,9 @@ def require_loader(loader: Any) -> Iterable[Any]:
 def require_measurable(network: nn.Module, loader: Iterable[Any], move: Callable[[Any], Any]) -> None:
     """Measure the first batch before training, which would otherwise fail after its first epoch.
 
+    Nothing is measured if that would change the training: if the network is built by its first batch, or the loader
+    keeps its workers.
+
     Args:
         network: as for `validation_numbers`, as are the others.
         loader: batches.
@@ -65,7 +69,9 @@ def require_measurable(network: nn.Module, loader: Iterable[Any], move: Callable
     Raises:
         Those of `validation_numbers`.
     """
-    with _randomness_restored(loader), suppress(NotFinite):
+    if getattr(loader, "persistent_workers", False) or any(map(is_lazy, network.parameters())):
+        return
+    with _randomness_restored(loader), _eval_mode(network), suppress(NotFinite):
         read_known(_meter(network), map(move, islice(loader, 1)))
 
 
@@ -116,6 +122,19 @@ def validation_numbers(
 
 def _meter(network: nn.Module) -> GradientMeter:
     return GradientMeter(network).for_trust_model(second_look=None)
+
+
+@contextmanager
+def _eval_mode(network: nn.Module) -> Iterator[None]:
+    """Switch to eval mode, as trainers do for a validation, and back at exit."""
+    training = [module for module in network.modules() if module.training]
+    try:
+        for module in training:
+            module.training = False
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 @contextmanager

@@ -14,7 +14,14 @@ from gradmeter.trust.evaluation.binomial import exact_interval
 from gradmeter.trust.evaluation.calibration import brier_score, expected_calibration_error, negative_log_likelihood
 from gradmeter.trust.evaluation.curves import area_of_curve, risk_coverage_of_counts
 from gradmeter.trust.evaluation.operating_point import fpr_of_counts
-from gradmeter.trust.evaluation.resampling import CONFIDENCE, REPETITIONS, Interval, Units, percentile_interval
+from gradmeter.trust.evaluation.resampling import (
+    CONFIDENCE,
+    REPETITIONS,
+    Interval,
+    Units,
+    basic_interval,
+    percentile_interval,
+)
 from gradmeter.trust.evaluation.samples import finite_sample
 from gradmeter.trust.evaluation.selective import excess_area_of_curve, generalised_area_of_curve, risk_of_curve
 from gradmeter.trust.evaluation.separation import separation_of_counts
@@ -31,6 +38,8 @@ LEAST_INPUTS = 10
 """Smallest number of different inputs on either side that show a difference."""
 _COVERAGES = {f"risk_{percent}": percent / 100 for percent in (80, 90, 95)}
 """Coverages of the measures of risk, by key."""
+_BIASED = "ece"
+"""The measure whose estimate is too high for few inputs."""
 _SEPARATION = ("auroc", "aupr_in", "aupr_out", "fpr95_right", "fpr95_outside")
 # Probabilities are clipped below 1, because an error of probability 0 would make the mean logarithm infinite.
 _ALMOST_ONE = float(np.nextafter(1.0, 0.0))
@@ -194,6 +203,8 @@ def compare(
 ) -> Comparison:
     """Return all measures of each method for each column, with bootstrap intervals, as `percentile_interval` does.
 
+    Those of the calibration error, which has a bias, are as of `basic_interval`, but not below 0.
+
     Where there is no error, no resample has one either. The interval of a risk or FPR95 of 0 therefore ends, and that
     of an AUROC or AUPR of 1 begins, where that of Clopper and Pearson does for no error in as many trials as inputs are
     accepted, or are in the smaller group.
@@ -256,15 +267,10 @@ def compare(
         for part in parts
         for column, members in part.columns().items()
     }
-    estimates = {key: percentile_interval(values[key], arrays[key], counts[key[1:]], confidence) for key in values}
+    estimates = {key: _interval(key[0], values[key], arrays[key], counts[key[1:]], confidence) for key in values}
     for (measure, column, method), estimate in estimates.items():
-        if measure in _COVERAGES:
-            trials = _COVERAGES[measure] * populations[column]
-        elif measure in _SEPARATION:
-            trials = counts[column, method]
-        else:
-            continue
-        estimates[measure, column, method] = _with_room(measure, estimate, trials, confidence)
+        trials = _COVERAGES[measure] * populations[column] if measure in _COVERAGES else counts[column, method]
+        estimates[measure, column, method] = _bounded(measure, estimate, trials, confidence)
     first_method = next(iter(judged.uncertainty))
     differences = {}
     for measure, column, method in values:
@@ -273,7 +279,7 @@ def compare(
             difference = _difference(values[first], values[key]).item()
             resampled_differences = _difference(arrays[first], arrays[key])
             count = min(counts[key[1:]], counts[first[1:]])
-            differences[key] = percentile_interval(difference, resampled_differences, count, confidence)
+            differences[key] = _interval(measure, difference, resampled_differences, count, confidence)
     few: dict[str, int] = {}
     for (column, _), count in counts.items():
         if count < LEAST_INPUTS:
@@ -281,8 +287,17 @@ def compare(
     return Comparison(estimates, differences, confidence, few)
 
 
-def _with_room(measure: str, estimate: Interval, trials: float, confidence: float) -> Interval:
-    """Return an estimate whose interval has room for errors if there were none in so many trials."""
+def _interval(measure: str, value: float, draws: NDArray[np.float64], count: int, confidence: float) -> Interval:
+    of_draws = basic_interval if measure == _BIASED else percentile_interval
+    return of_draws(value, draws, count, confidence)
+
+
+def _bounded(measure: str, estimate: Interval, trials: float, confidence: float) -> Interval:
+    """Return an estimate whose interval ends where shares do, and has room for errors if none is in so many trials."""
+    if measure == _BIASED:
+        return replace(estimate, low=max(estimate.low, 0.0))
+    if measure not in (*_COVERAGES, *_SEPARATION):
+        return estimate
     _, error = exact_interval(0, trials, confidence)
     if MEASURES[measure].better == "lower":
         return replace(estimate, high=max(estimate.high, float(error))) if estimate.value <= ROUNDING else estimate
