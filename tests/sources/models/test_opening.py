@@ -18,6 +18,7 @@ from torchvision.models.squeezenet import SqueezeNet1_1_Weights
 from gradmeter import GradientMeter
 from gradmeter.errors import DataError, InputError
 from gradmeter.sources.models import Classifier, ImageOptions, open_model
+from gradmeter.sources.models.downloads import download
 from gradmeter.sources.models.timm_models import with_timm_preprocessing
 from gradmeter.sources.samples import ImageKind, open_source
 from gradmeter.sources.samples.array_kind import ArrayField, ArrayKind
@@ -219,6 +220,12 @@ def test_a_function_neither_prints_nor_goes_elsewhere(module: str, capsys: pytes
     open_model(f"{module}:elsewhere", None, ImageOptions(8, grey=True))
     assert Path.cwd() == before
     assert capsys.readouterr() == ("", "loading\n")
+
+
+def test_what_a_download_prints_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """torchvision prints the address of the weights; the output of `--json` is to be JSON only."""
+    download("torchvision:resnet18", lambda: print("Downloading"))
+    assert capsys.readouterr() == ("", "Downloading\n")
 
 
 @pytest.mark.parametrize(
