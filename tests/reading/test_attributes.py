@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from timm.models.levit import Attention as LevitAttention
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, prune
 
 from gradmeter import GradientMeter, UnsupportedModelError
 from gradmeter.reading.network import measuring
@@ -203,40 +203,50 @@ def test_attributes_of_modules_whose_buffers_stay() -> None:
     torch.testing.assert_close(logits[0], model(x))
 
 
-class Keeping(nn.Module):
-    """Keeps its weight, as `torch.nn.utils.spectral_norm` does."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.randn(5).double())
-        self.weight = self.scale.detach().exp()
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.weight = self.scale.exp()
-        return x * self.weight
-
-
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated:FutureWarning")
-@pytest.mark.parametrize("normed", [nn.utils.spectral_norm, nn.utils.weight_norm])
-def test_a_measured_network_can_be_copied(normed: Callable[[nn.Module], nn.Module]) -> None:
-    network = nn.Sequential(Keeping(), normed(nn.Linear(5, 3))).double().eval()
+@pytest.mark.parametrize(
+    "computed",
+    [nn.utils.spectral_norm, nn.utils.weight_norm, lambda layer: prune.l1_unstructured(layer, "weight", 0.5)],
+    ids=["spectral_norm", "weight_norm", "prune"],
+)
+def test_a_network_whose_weight_is_computed_before_each_call(computed: Callable[[nn.Module], nn.Module]) -> None:
+    """It can be copied after a measurement, and what is computed from the earlier weight stays in its graph."""
+    layer = computed(nn.Linear(5, 3).double())
+    network = nn.Sequential(layer, nn.Tanh(), nn.Linear(3, 3).double()).eval()
     x = torch.randn(4, 5).double()
     with torch.no_grad():
         network(x)
     readings = GradientMeter(network)(x)
-    copied = copy.deepcopy(network)
-    assert torch.equal(GradientMeter(copied)(x)["all", "l2"], readings["all", "l2"])
-
-
-def test_a_loss_on_what_a_module_keeps_may_follow_a_measurement() -> None:
-    keeping = Keeping()
-    network = nn.Sequential(keeping, nn.Linear(5, 3).double()).eval()
-    x = torch.randn(4, 5).double()
+    assert torch.equal(GradientMeter(copy.deepcopy(network))(x)["all", "l2"], readings["all", "l2"])
     network(x)
+    weight = layer.weight
     GradientMeter(network)(x)
-    keeping.weight.square().sum().backward()
-    assert keeping.scale.grad is not None
-    torch.testing.assert_close(keeping.scale.grad, 2 * (2 * keeping.scale.detach()).exp())
+    assert layer.weight is weight
+    weight.sum().backward()
+
+
+class Memoised(nn.Module):
+    """Computes factors from its weight for inputs of a new length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.randn(12).double())
+        self.length, self.factors = 0, torch.zeros(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.length != x.shape[1]:
+            self.length, self.factors = x.shape[1], self.scale[: x.shape[1]].exp()
+        return (x * self.factors).mean(1, keepdim=True) * torch.ones(3).double()
+
+
+def test_a_memo_that_is_computed_from_a_weight_for_inputs_of_another_length() -> None:
+    network = nn.Sequential(Memoised(), nn.Linear(3, 3).double()).eval()
+    long, short = torch.randn(4, 12).double(), torch.randn(4, 8).double()
+    with torch.no_grad():
+        network(short)
+        expected = copy.deepcopy(network)(long)
+    GradientMeter(network)(long)
+    torch.testing.assert_close(network(long), expected)
 
 
 def test_a_counter_beside_an_attribute() -> None:

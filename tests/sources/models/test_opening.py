@@ -18,7 +18,6 @@ from torchvision.models.squeezenet import SqueezeNet1_1_Weights
 from gradmeter import GradientMeter
 from gradmeter.errors import DataError, InputError
 from gradmeter.sources.models import Classifier, ImageOptions, open_model
-from gradmeter.sources.models.downloads import download
 from gradmeter.sources.models.timm_models import with_timm_preprocessing
 from gradmeter.sources.samples import ImageKind, open_source
 from gradmeter.sources.samples.array_kind import ArrayField, ArrayKind
@@ -222,9 +221,17 @@ def test_a_function_neither_prints_nor_goes_elsewhere(module: str, capsys: pytes
     assert capsys.readouterr() == ("", "loading\n")
 
 
-def test_what_a_download_prints_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """torchvision prints the address of the weights; the output of `--json` is to be JSON only."""
-    download("torchvision:resnet18", lambda: print("Downloading"))
+def test_what_a_download_prints_goes_to_standard_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """torch.hub prints the address of the weights; the output of `--json` is to be JSON only."""
+
+    def downloaded(name: str, weights: object) -> nn.Module:
+        print("Downloading")
+        return get_model(name, weights=None)
+
+    monkeypatch.setattr("gradmeter.sources.models.torchvision_models.get_model", downloaded)
+    open_model("torchvision:squeezenet1_1")
     assert capsys.readouterr() == ("", "Downloading\n")
 
 

@@ -75,7 +75,19 @@ def test_a_network_in_train_mode_is_measured_in_eval_mode_before_training() -> N
         training_log.require_measurable(network, [digits()[0][:8]], lambda batch: batch)
 
 
-@pytest.mark.parametrize("kind", ["lazy", "persistent"])
+class Folding(nn.Linear):
+    """Computes its weight for the eval mode when it is switched to it, as LeViT does with its biases."""
+
+    def train(self, mode: bool = True) -> "Folding":
+        if not mode:
+            self.folded = 2 * self.weight
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, 2 * self.weight if self.training else self.folded)
+
+
+@pytest.mark.parametrize("kind", ["lazy", "folding", "persistent"])
 def test_what_a_measurement_would_change_is_not_measured_before_training(kind: str) -> None:
     """The first batch builds a lazy network; workers that persist get their seed when the first batch is read."""
 
@@ -85,8 +97,8 @@ def test_what_a_measurement_would_change_is_not_measured_before_training(kind: s
         def __iter__(self) -> Iterator[Any]:
             raise AssertionError("read before training")
 
-    network = nn.Sequential(nn.Flatten(), nn.LazyLinear(10)) if kind == "lazy" else trained()
-    training_log.require_measurable(network, Unread(), lambda batch: batch)
+    last = {"lazy": nn.LazyLinear(10), "folding": Folding(10, 10), "persistent": nn.Linear(10, 10)}[kind]
+    training_log.require_measurable(nn.Sequential(trained(), last), Unread(), lambda batch: batch)
 
 
 def gradients(network: nn.Module, image: Tensor) -> dict[str, Tensor]:

@@ -60,7 +60,7 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         if gradients:
-            stack.enter_context(_attributes_put_back(modules))
+            stack.enter_context(_computed_weights_put_back(modules))
         stack.enter_context(restored_state(network, modules, gradients=gradients))
         stack.enter_context(_without_backward_hooks(modules))
         stack.enter_context(_uncached_parametrizations())
@@ -90,29 +90,25 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def _attributes_put_back(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Put back the tensors in attributes that a forward pass replaces by others with a graph.
+def _computed_weights_put_back(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Put back the weights that `torch.nn.utils.spectral_norm`, `weight_norm` and `prune` compute before each call.
 
-    Such are the weights of `torch.nn.utils.spectral_norm`, `weight_norm` and `prune`, or activations that are kept.
     With the graph of the measurement the network could not be copied, and the user may still need the earlier ones.
     """
-    # PyTorch's own modules keep tensors in hooks only.
-    own = [
-        module for module in modules if module._forward_pre_hooks or not type(module).__module__.startswith("torch.")
+    computed = [
+        (vars(module), name)
+        for module in modules
+        for hook in module._forward_pre_hooks.values()
+        if type(hook).__module__.startswith("torch.nn.utils.")
+        for name in (getattr(hook, "name", None) or getattr(hook, "_tensor_name", None),)
+        if isinstance(vars(module).get(name), Tensor)
     ]
-    before = [_tensors_in_attributes(module) for module in own]
+    before = [attributes[name] for attributes, name in computed]
     try:
         yield
     finally:
-        for module, earlier in zip(own, before, strict=True):
-            now = _tensors_in_attributes(module)
-            for name in now.keys() & earlier.keys():
-                if now[name] is not earlier[name] and now[name].requires_grad:
-                    vars(module)[name] = earlier[name]
-
-
-def _tensors_in_attributes(module: nn.Module) -> dict[str, Tensor]:
-    return {name: value for name, value in vars(module).items() if isinstance(value, Tensor)}
+        for (attributes, name), weight in zip(computed, before, strict=True):
+            attributes[name] = weight
 
 
 @contextmanager

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from typing import Any, TypeVar
 
 from gradmeter.errors import DataError, InputError
@@ -20,8 +18,6 @@ _SHOWN = 3
 def download(model: str, function: Callable[[], Result]) -> Result:
     """Return the result of a function that downloads a model, or loads it from a cache or a folder.
 
-    What it prints, as torchvision does, goes to standard error: the output may be JSON.
-
     Raises:
         InputError: if the function fails, for example because there is no connection or no such model.
     """
@@ -30,8 +26,7 @@ def download(model: str, function: Callable[[], Result]) -> Result:
     level = hub.level
     hub.setLevel(logging.ERROR)
     try:
-        with redirect_stdout(sys.stderr):
-            return function()
+        return function()
     except Exception as error:  # each hub's library raises errors of its own
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(

@@ -124,7 +124,8 @@ def _torchvision(name: str, weights: Path | None, options: ImageOptions) -> Clas
         raise InputError(f"{title} takes images of three channels; remove --grey: grey images are converted")
     published = get_model_weights(name).DEFAULT
     if weights is None:
-        network: nn.Module = download(title, lambda: get_model(name, weights=published))
+        with contained():  # torch.hub prints the address
+            network: nn.Module = download(title, lambda: get_model(name, weights=published))
     else:
         tensors = read_weights(weights)[0]
         auxiliary = any("aux_classifier." in key for key in tensors)

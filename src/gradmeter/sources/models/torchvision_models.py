@@ -11,6 +11,7 @@ from torchvision.models import get_model, get_model_weights, list_models
 
 from gradmeter.errors import InputError
 from gradmeter.sources.models.classifier import Classifier
+from gradmeter.sources.models.contained import contained
 from gradmeter.sources.models.downloads import download
 from gradmeter.sources.models.preprocessing import ImageOptions, Stacked
 from gradmeter.sources.models.weights import build_with, read_weights
@@ -37,7 +38,8 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
         raise InputError(f"{title} takes images of three channels; remove --grey: grey images are converted")
     classes: tuple[str, ...] | None = tuple(published.meta["categories"])
     if weights is None:
-        network: nn.Module = download(title, lambda: get_model(name, weights=published))
+        with contained():  # torch.hub prints the address
+            network: nn.Module = download(title, lambda: get_model(name, weights=published))
     else:
         tensors, classes = read_weights(weights)
 

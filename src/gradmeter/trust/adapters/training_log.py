@@ -24,6 +24,9 @@ from gradmeter.trust.judge import Judge
 from gradmeter.trust.ranking import auroc_within_folds
 from gradmeter.trust.two_heads import LEAST_KNOWN
 
+# Where the methods `train` that only set the mode are defined; the networks of transformers have one of their own.
+_PLAIN_TRAIN = (nn.Module.train.__module__, "transformers.modeling_utils")
+
 
 def require_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
     """Return names of gradient statistics as a tuple.
@@ -58,8 +61,8 @@ def require_loader(loader: Any) -> Iterable[Any]:
 def require_measurable(network: nn.Module, loader: Iterable[Any], move: Callable[[Any], Any]) -> None:
     """Measure the first batch before training, which would otherwise fail after its first epoch.
 
-    Nothing is measured if that would change the training: if the network is built by its first batch, or the loader
-    keeps its workers.
+    Nothing is measured if that would change the training, or fail now only: if the network is built by its first batch,
+    if one of its modules does more to change its mode than PyTorch's own do, or if the loader keeps its workers.
 
     Args:
         network: as for `validation_numbers`, as are the others.
@@ -69,7 +72,8 @@ def require_measurable(network: nn.Module, loader: Iterable[Any], move: Callable
     Raises:
         Those of `validation_numbers`.
     """
-    if getattr(loader, "persistent_workers", False) or any(map(is_lazy, network.parameters())):
+    changes_more = any(type(module).train.__module__ not in _PLAIN_TRAIN for module in network.modules())
+    if changes_more or any(map(is_lazy, network.parameters())) or getattr(loader, "persistent_workers", False):
         return
     with _randomness_restored(loader), _eval_mode(network), suppress(NotFinite):
         read_known(_meter(network), map(move, islice(loader, 1)))

@@ -295,7 +295,7 @@ def _interval(measure: str, value: float, draws: NDArray[np.float64], count: int
 def _bounded(measure: str, estimate: Interval, trials: float, confidence: float) -> Interval:
     """Return an estimate whose interval ends where shares do, and has room for errors if none is in so many trials."""
     if measure == _BIASED:
-        return replace(estimate, low=max(estimate.low, 0.0))
+        return replace(estimate, low=max(estimate.low, 0.0), high=min(estimate.high, 1.0))
     if measure not in (*_COVERAGES, *_SEPARATION):
         return estimate
     _, error = exact_interval(0, trials, confidence)
