@@ -107,6 +107,11 @@ def test_whatever_the_network_raises(error: BaseException, opened: Any) -> None:
     assert "(2, 3, 8, 8)" in text
 
 
+def test_code_that_asks_for_a_gpu(opened: Any) -> None:
+    error = AssertionError("Torch not compiled with CUDA enabled")
+    assert "on the device of its inputs" in message(opened, Failing(raising(error)))
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [

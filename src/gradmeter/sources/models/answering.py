@@ -25,6 +25,8 @@ from gradmeter.sources.samples import ArrayKind, ImageKind
 _TEXTS = ("a", "A b, É 1!")
 # Attributes of layers that state the size of their input.
 _WIDTHS = ("in_channels", "in_features", "num_embeddings", "num_features", "input_size")
+# What PyTorch says without a GPU.
+_NO_GPU = ("compiled with CUDA enabled", "NVIDIA driver")
 _COLOURS = 3
 
 
@@ -170,6 +172,8 @@ def _input_size(layer: nn.Module) -> str | None:
 
 def _advice(classifier: Answering, batch: Any, error: BaseException) -> str:
     """The option to try after a failure."""
+    if any(words in str(error) for words in _NO_GPU):
+        return "its code asks for a GPU, which PyTorch does not find: create its tensors on the device of its inputs"
     if classifier.arrays is not None:
         return _advice_for_arrays(classifier.arrays, batch, error)
     if classifier.image is None:
