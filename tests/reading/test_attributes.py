@@ -203,11 +203,27 @@ def test_attributes_of_modules_whose_buffers_stay() -> None:
     torch.testing.assert_close(logits[0], model(x))
 
 
+class Halving(prune.BasePruningMethod):
+    """Prunes every other weight."""
+
+    PRUNING_TYPE = "unstructured"
+
+    def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
+        mask = default_mask.clone()
+        mask.view(-1)[::2] = 0
+        return mask
+
+
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated:FutureWarning")
 @pytest.mark.parametrize(
     "computed",
-    [nn.utils.spectral_norm, nn.utils.weight_norm, lambda layer: prune.l1_unstructured(layer, "weight", 0.5)],
-    ids=["spectral_norm", "weight_norm", "prune"],
+    [
+        nn.utils.spectral_norm,
+        nn.utils.weight_norm,
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+        lambda layer: Halving.apply(layer, "weight") and layer,
+    ],
+    ids=["spectral_norm", "weight_norm", "prune", "own prune"],
 )
 def test_a_network_whose_weight_is_computed_before_each_call(computed: Callable[[nn.Module], nn.Module]) -> None:
     """It can be copied after a measurement, and what is computed from the earlier weight stays in its graph."""

@@ -87,7 +87,7 @@ class Folding(nn.Linear):
         return nn.functional.linear(x, 2 * self.weight if self.training else self.folded)
 
 
-@pytest.mark.parametrize("kind", ["lazy", "folding", "persistent"])
+@pytest.mark.parametrize("kind", ["lazy", "lazy buffers", "folding", "persistent"])
 def test_what_a_measurement_would_change_is_not_measured_before_training(kind: str) -> None:
     """The first batch builds a lazy network; workers that persist get their seed when the first batch is read."""
 
@@ -97,7 +97,12 @@ def test_what_a_measurement_would_change_is_not_measured_before_training(kind: s
         def __iter__(self) -> Iterator[Any]:
             raise AssertionError("read before training")
 
-    last = {"lazy": nn.LazyLinear(10), "folding": Folding(10, 10), "persistent": nn.Linear(10, 10)}[kind]
+    last = {
+        "lazy": nn.LazyLinear(10),
+        "lazy buffers": nn.LazyBatchNorm1d(affine=False),
+        "folding": Folding(10, 10),
+        "persistent": nn.Linear(10, 10),
+    }[kind]
     training_log.require_measurable(nn.Sequential(trained(), last), Unread(), lambda batch: batch)
 
 

@@ -99,8 +99,8 @@ def _computed_weights_put_back(modules: Sequence[nn.Module]) -> Iterator[None]:
         (vars(module), name)
         for module in modules
         for hook in module._forward_pre_hooks.values()
-        if type(hook).__module__.startswith("torch.nn.utils.")
-        for name in (getattr(hook, "name", None) or getattr(hook, "_tensor_name", None),)
+        if any(kind.__module__.startswith("torch.nn.utils.") for kind in type(hook).__mro__)
+        for name in (str(getattr(hook, "name", "") or getattr(hook, "_tensor_name", "")),)
         if isinstance(vars(module).get(name), Tensor)
     ]
     before = [attributes[name] for attributes, name in computed]

@@ -26,7 +26,7 @@ _TEXTS = ("a", "A b, É 1!")
 # Attributes of layers that state the size of their input.
 _WIDTHS = ("in_channels", "in_features", "num_embeddings", "num_features", "input_size")
 # What PyTorch says without a GPU.
-_NO_GPU = ("compiled with CUDA enabled", "NVIDIA driver")
+_NO_GPU = ("compiled with CUDA enabled", "NVIDIA driver", "No CUDA GPUs are available")
 _COLOURS = 3
 
 

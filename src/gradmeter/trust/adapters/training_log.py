@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,8 @@ def require_measurable(network: nn.Module, loader: Iterable[Any], move: Callable
         Those of `validation_numbers`.
     """
     changes_more = any(type(module).train.__module__ not in _PLAIN_TRAIN for module in network.modules())
-    if changes_more or any(map(is_lazy, network.parameters())) or getattr(loader, "persistent_workers", False):
+    is_built = not any(map(is_lazy, chain(network.parameters(), network.buffers())))
+    if changes_more or not is_built or getattr(loader, "persistent_workers", False):
         return
     with _randomness_restored(loader), _eval_mode(network), suppress(NotFinite):
         read_known(_meter(network), map(move, islice(loader, 1)))
