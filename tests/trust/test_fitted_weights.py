@@ -19,7 +19,7 @@ from gradmeter.trust import fitted_weights
 from gradmeter.trust.fitted_weights import FittedWeights
 from trust.trained import digits, loader, train, trained
 
-CHANGED = "changed after fit"
+CHANGED = "weights changed after fit"
 
 
 def network() -> nn.Module:

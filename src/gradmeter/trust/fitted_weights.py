@@ -12,7 +12,7 @@ from gradmeter.errors import UnsupportedModelError, warn
 from gradmeter.reading.network import adapters_in_use, modules_of, unwrapped, weights_hash
 
 CHANGED = (
-    "the network's weights, or their dtype, changed after fit, and with them what P(correct) means; expected those of "
+    "the network's weights changed after fit, or their dtype, and with them what P(correct) means; expected those of "
     "fit: load them, or fit the TrustModel again"
 )
 """What is said of a network whose weights are others."""
