@@ -61,8 +61,9 @@ def require_loader(loader: Any) -> Iterable[Any]:
 def require_measurable(network: nn.Module, loader: Iterable[Any], move: Callable[[Any], Any]) -> None:
     """Measure the first batch before training, which would otherwise fail after its first epoch.
 
-    Nothing is measured if that would change the training, or fail now only: if the network is built by its first batch,
-    if one of its modules does more to change its mode than PyTorch's own do, or if the loader keeps its workers.
+    Nothing is measured where that could change the training, or fail although a later measurement would not: if the
+    first batch builds the network, if a module does more to change its mode than PyTorch's own do, or if the loader
+    keeps its workers.
 
     Args:
         network: as for `validation_numbers`, as are the others.

@@ -203,7 +203,7 @@ def compare(
 ) -> Comparison:
     """Return all measures of each method for each column, with bootstrap intervals, as `percentile_interval` does.
 
-    Those of the calibration error, which has a bias, are as of `basic_interval`, but not below 0.
+    Those of the calibration error, which has a bias, are as of `basic_interval`, within [0, 1].
 
     Where there is no error, no resample has one either. The interval of a risk or FPR95 of 0 therefore ends, and that
     of an AUROC or AUPR of 1 begins, where that of Clopper and Pearson does for no error in as many trials as inputs are
