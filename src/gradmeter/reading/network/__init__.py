@@ -15,7 +15,12 @@ from gradmeter.reading.network.autocast import autocast_of_caller
 from gradmeter.reading.network.loss_gradients import loss_gradients
 from gradmeter.reading.network.not_finite import NotFinite, not_finite
 from gradmeter.reading.network.sound_gradients import laid_out, nodes_below, sound_gradients
-from gradmeter.reading.network.state import attention_without_fast_path, measuring, without_cached_biases
+from gradmeter.reading.network.state import (
+    attention_without_fast_path,
+    eval_mode,
+    measuring,
+    without_cached_biases,
+)
 from gradmeter.reading.network.structure import (
     modules_of,
     owned_parameters,
@@ -34,6 +39,7 @@ __all__ = [
     "are_sigmoids",
     "attention_without_fast_path",
     "autocast_of_caller",
+    "eval_mode",
     "is_spread",
     "laid_out",
     "logits_difference",

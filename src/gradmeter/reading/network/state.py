@@ -49,7 +49,6 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         stack.enter_context(_measuring_lock)
         modules = modules_of(network)
         parameters = parameters_of(modules)
-        training = [module for module in modules if module.training]
         frozen = [parameter for parameter in parameters if gradients and not parameter.requires_grad]
         devices = {parameter.device for parameter in parameters if parameter.is_cuda}
         stack.enter_context(torch.random.fork_rng(devices))
@@ -69,9 +68,8 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         if gradients:
             stack.enter_context(_recurrent_layers_without_cudnn(modules))
         stack.enter_context(attention_without_fast_path())
+        stack.enter_context(eval_mode(modules))
         try:
-            for module in training:
-                module.training = False
             for parameter in frozen:
                 parameter.requires_grad_(True)
             yield
@@ -83,10 +81,21 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
                 ) from error
             raise
         finally:
-            for module in training:
-                module.training = True
             for parameter in frozen:
                 parameter.requires_grad_(False)
+
+
+@contextmanager
+def eval_mode(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Switch modules to eval mode without a call of their `train`, and back at exit."""
+    training = [module for module in modules if module.training]
+    try:
+        for module in training:
+            module.training = False
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 @contextmanager

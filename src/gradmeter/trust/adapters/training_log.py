@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from gradmeter.errors import InputError, warn
 from gradmeter.reading.meter import GradientMeter
-from gradmeter.reading.network import NotFinite
+from gradmeter.reading.network import NotFinite, eval_mode, modules_of
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.statistics import STATISTICS
 from gradmeter.trust.data import read_known
@@ -77,7 +77,7 @@ def require_measurable(network: nn.Module, loader: Iterable[Any], move: Callable
     is_built = not any(map(is_lazy, chain(network.parameters(), network.buffers())))
     if changes_more or not is_built or getattr(loader, "persistent_workers", False):
         return
-    with _randomness_restored(loader), _eval_mode(network), suppress(NotFinite):
+    with _randomness_restored(loader), eval_mode(modules_of(network)), suppress(NotFinite):
         read_known(_meter(network), map(move, islice(loader, 1)))
 
 
@@ -128,19 +128,6 @@ def validation_numbers(
 
 def _meter(network: nn.Module) -> GradientMeter:
     return GradientMeter(network).for_trust_model(second_look=None)
-
-
-@contextmanager
-def _eval_mode(network: nn.Module) -> Iterator[None]:
-    """Switch to eval mode, as trainers do for a validation, and back at exit."""
-    training = [module for module in network.modules() if module.training]
-    try:
-        for module in training:
-            module.training = False
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 @contextmanager
