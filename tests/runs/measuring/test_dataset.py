@@ -48,6 +48,14 @@ def test_another_measurement_cannot_be_continued(tmp_path: Path) -> None:
     assert not MeasuredSet.begin(tmp_path / "r", {**PURPOSE, "data": "e"}, fresh=True).note(0)
 
 
+def test_a_measurement_that_ended_before_its_first_part_is_made_anew(tmp_path: Path) -> None:
+    """As one that was refused because a label is none of the network's classes, and is then corrected."""
+    MeasuredSet.begin(tmp_path / "r", PURPOSE)
+    corrected = MeasuredSet.begin(tmp_path / "r", {**PURPOSE, "data": "e"})
+    assert corrected.purpose()["data"] == "e"
+    assert not corrected.by_id
+
+
 @pytest.mark.parametrize("fresh", [False, True])
 def test_what_another_command_wrote_is_left_alone(fresh: bool, tmp_path: Path) -> None:
     MeasuredSet.begin(tmp_path / "r", PURPOSE).write(0, TABLE, [])

@@ -71,9 +71,10 @@ def test_the_fingerprint_tells_the_pixels(tmp_path: Path) -> None:
         ({"images": np.stack([GREY] * 4, 3)}, r"\(2, 4, 5, 4\)"),
         ({"images": np.zeros((2, 1, 101), np.uint8)}, "101 x 1"),
         ({"images": GREY[:0]}, r"\(0, 4, 5\)"),
-        ({"images": GREY.astype(int)}, "int64.*uint8"),
+        ({"images": np.stack([GREY] * 3, 1)}, r"\(2, 3, 4, 5\).*transpose\(0, 2, 3, 1\)"),
+        ({"images": GREY.astype(int)}, r"int64.*uint8.*astype\('uint8'\)"),
         ({"images": (GREY > 0).astype(np.uint8)}, "only 0 and 1"),
-        ({"images": GREY.astype(float)}, r"from 0 to 234.*\[0, 1\]"),
+        ({"images": GREY.astype(float)}, r"from 0 to 234.*\[0, 1\].*images / 255"),
         ({"images": GREY * np.float32("nan")}, "contain NaN"),
         ({"images": GREY, "labels": np.array([0])}, r"labels .*int64 .*\(1,\)"),
         ({"images": GREY, "labels": np.array([0, -1])}, "labels .*from -1 to 0"),
@@ -84,7 +85,8 @@ def test_the_fingerprint_tells_the_pixels(tmp_path: Path) -> None:
         ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array("ab")}, r"<U2 .*\(\)"),
         ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array([["a"], ["b"]])}, r"shape \(2, 1\)"),
         ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array([0.5, np.nan])}, "float64"),
-        ({"images": np.array([{}, None])}, "Python objects"),
+        ({"images": np.array([{}, None])}, "images holds Python objects"),
+        ({"images": GREY, "labels": np.array([0, None])}, "labels holds Python objects"),
     ],
 )
 def test_bad_arrays(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -191,5 +191,5 @@ def test_a_column_without_values(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--one-per patient: this column of .*s\.npz is empty"):
         source.require_groups()
     np.savez(tmp_path / "s.npz", inputs=np.ones((3, 2)), patient=np.array(["a", "a", None]))
-    with pytest.raises(DataError, match="expected numbers or texts: save each array with such a type"):
+    with pytest.raises(DataError, match="patient holds Python objects; expected numbers or texts"):
         OnePer(open_archive(Location(tmp_path / "s.npz")), "patient", is_column=True)

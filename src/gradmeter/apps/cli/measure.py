@@ -25,6 +25,10 @@ from gradmeter.apps.cli.parameters import (
     recipe,
 )
 from gradmeter.apps.cli.terminal import Terminal
+from gradmeter.names import listed
+
+# The most columns or arrays in a note.
+_NAMED = 5
 
 
 def measure(
@@ -72,6 +76,12 @@ def measure(
     with bars(out, quiet=quiet) as shown:
         classifier = recipe_for(opened, data).open(trial_device(device, engine))
         source = open_source(data, classifier.image, arrays=classifier.arrays)
+        others = [] if source.labelled else [name for name in source.columns if name != "label"]
+        if labels and others:
+            one_of = "one of " * (len(others) > 1)
+            shown.show_note(
+                f"{source.name} has no labels; if they are in {one_of}{listed(others, _NAMED)}, name it 'labels'"
+            )
         work = shown.work(device, workers, fresh=fresh, engine=engine)
         measured = run(classifier, source if labels else Unlabelled(source), out, work)
     readings = MeasuredSet(out)

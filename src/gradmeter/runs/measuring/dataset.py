@@ -111,7 +111,8 @@ class MeasuredSet:
         purpose = as_json(purpose)
 
         def list_changes(recorded: Manifest, purpose: Manifest) -> list[str]:
-            return _forbidding_changes(_checked(recorded, measured.name), purpose, containers)
+            recorded = _checked(recorded, measured.name)
+            return _forbidding_changes(recorded, purpose, containers) if measured._written() else []
 
         if fresh and measured.exists():
             measured.clear()  # even if the manifest is damaged: only gradmeter uses its name
@@ -119,6 +120,9 @@ class MeasuredSet:
             recorded: Manifest = {}  # the folder may hold files of others, as when it is continued
         else:
             recorded = measured.store.begin(purpose, changes=list_changes)
+            if recorded and not measured._written():  # it ended before its first part, as for a label that is no class
+                measured.clear()
+                recorded = {}
         kept: dict[str, Any] = {_PART_SIZE: part, _BY_ID: False, _CONTAINERS: containers and dict(containers)}
         if recorded:
             changed, before = bool(changes(_purpose_of(recorded), purpose)), recorded.get(_CONTAINERS)
@@ -147,11 +151,14 @@ class MeasuredSet:
             OutputError: if that fails.
         """
         # The manifest is removed last: until then the folder is recognised as a measurement.
-        files = [name for name in self.storage.sizes() if _NOTE.fullmatch(name) or _PART_FILE.fullmatch(name)]
-        for _ in self.storage.each(self.storage.remove, files):
+        for _ in self.storage.each(self.storage.remove, self._written()):
             pass
         self.storage.remove(_FILES)
         self.storage.remove(MANIFEST)
+
+    def _written(self) -> list[str]:
+        """The files of parts, complete or not."""
+        return [name for name in self.storage.sizes() if _NOTE.fullmatch(name) or _PART_FILE.fullmatch(name)]
 
     def exists(self) -> bool:
         """Whether the folder holds a measurement, finished or not."""

@@ -107,19 +107,27 @@ class _Pixels:
 
 def _check_images(path: str, images: ArrayRows) -> None:
     if len(images.shape) not in (3, 4) or images.shape[3:] not in ((), (1,), (3,)) or 0 in images.shape:
+        channels_first = len(images.shape) == 4 and images.shape[1] in (1, 3)
         raise DataError(
             f"{path}: images have shape {images.shape}; expected [N, height, width] or [N, height, width, 1 or 3]"
+            + ": save images.transpose(0, 2, 3, 1) if the channels are first" * channels_first
         )
     if reason := too_long(images.shape[2], images.shape[1]):
         raise DataError(f"{path}: images of {reason}")
     if images.dtype.kind != "f" and images.dtype not in (np.uint8, np.bool_):
-        raise DataError(f"{path}: images have dtype {images.dtype}; expected uint8 (0..255), float (0..1) or bool")
+        raise DataError(
+            f"{path}: images have dtype {images.dtype}; expected uint8 (0..255), float (0..1) or bool"
+            + ": save images.astype('uint8') if they are 0..255" * (images.dtype.kind in "iu")
+        )
     chunks = (np.frombuffer(chunk, images.dtype) for chunk in images.chunks())
     low, high = np.array([(chunk.min(), chunk.max()) for chunk in chunks]).T
     low, high = low.min(), high.max()
     if images.dtype.kind == "f" and not (low >= 0 and high <= 1):  # NaN if any pixel is NaN
         problem = "contain NaN" if np.isnan(low) else f"range from {low:g} to {high:g}"
-        raise DataError(f"{path}: float images {problem}; expected values in [0, 1]")
+        raise DataError(
+            f"{path}: float images {problem}; expected values in [0, 1]"
+            + ": save images / 255 if they are 0..255" * bool(low >= 0 and high <= 255)
+        )
     if images.dtype == np.uint8 and high == 1:
         raise DataError(
             f"{path}: uint8 images contain only 0 and 1; expected 0..255: multiply by 255 or convert to bool"

@@ -34,15 +34,11 @@ def read_arrays(path: Path | str, wanted: Collection[str], file: IO[bytes] | Non
         with np.load(source, allow_pickle=False) as archive:
             _require_memory(path, archive, wanted)
             # np.load returns a member that is not an array as bytes.
-            return {name: np.asarray(archive[name]) if name in wanted else np.empty(0) for name in archive.files}
+            return {name: _read(path, archive, name) if name in wanted else np.empty(0) for name in archive.files}
     except DataError:
         raise
     except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         require_read(path, error)
-        if "Object arrays" in str(error):
-            raise DataError(
-                f"{path} holds Python objects; expected numbers or texts: save each array with such a type"
-            ) from error
         raise DataError(f"{path} is damaged ({one_line(error)}); copy or create it again") from error
 
 
@@ -71,6 +67,19 @@ def require_read(path: Path | str, error: Exception) -> None:
     if isinstance(cause, OSError):
         raise DataError(
             f"{path} cannot be read ({one_line(cause)}); when it can, run the same command again"
+        ) from error
+
+
+def _read(path: Path | str, archive: Any, name: str) -> Array:
+    """One array of an open archive."""
+    try:
+        return np.asarray(archive[name])
+    except ValueError as error:
+        if "Object arrays" not in str(error):
+            raise
+        raise DataError(
+            f"{path}: {name} holds Python objects; expected numbers or texts: save it with such a type, as from "
+            "astype(int) or astype(str)"
         ) from error
 
 

@@ -23,6 +23,8 @@ MANIFEST = "_measurement.json"
 """The file that marks a folder as an output of gradmeter."""
 EXPECTED = "an image, a folder of images or of one folder for each class, an .npz archive, Parquet, or noise:uniform"
 
+# Suffixes of tables that are not read.
+_TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xlsx")
 # What an opener gets for a classifier of texts or arrays.
 _NO_IMAGES = ImageKind("RGB", 1)
 
@@ -93,4 +95,7 @@ def _open(data: str, image: ImageKind, seed: int) -> Source:
     suffix = location.suffix
     if opener := FILE_TYPES.get(suffix.lower()):
         return opener(location, image.mode)
-    raise DataError(f"{location.name} has {f'the suffix {suffix}' if suffix else 'no suffix'}; expected {EXPECTED}")
+    raise DataError(
+        f"{location.name} has {f'the suffix {suffix}' if suffix else 'no suffix'}; expected {EXPECTED}"
+        + ": convert a table to Parquet, as pandas' to_parquet does" * (suffix.lower() in _TABLES)
+    )
