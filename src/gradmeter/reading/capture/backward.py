@@ -59,13 +59,13 @@ def propagate(
     # Remove every hook: it refers to the graph that holds it, a cycle that Python's garbage collector cannot see.
     handles: list[RemovableHandle] = []
     terminal: list[tuple[Planned, list[GradientEdge]]] = []
-    for planned in plan.operations:
-        node: Any = graph.nodes[planned.index]
-        if planned.terminal or plan.deferred:
-            terminal.append((planned, [GradientEdge(node, output) for output in range(len(planned.axes))]))
-        else:
-            handles.append(node.register_prehook(lambda gradients, planned=planned: hand_over(planned, gradients)))
     try:
+        for planned in plan.operations:
+            node: Any = graph.nodes[planned.index]
+            if planned.terminal or plan.deferred:
+                terminal.append((planned, [GradientEdge(node, output) for output in range(len(planned.axes))]))
+            else:
+                handles.append(node.register_prehook(lambda gradients, planned=planned: hand_over(planned, gradients)))
         edges = [edge for _, edges in terminal for edge in edges]
         keep = plan.keep or plan.deferred
         with sound_gradients(graph.nodes):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from gradmeter.errors import UnsupportedModelError
-from gradmeter.reading.hooks import OfThisThread
+from gradmeter.reading.hooks import Hooks
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,8 @@ def recorded_calls(modules: Mapping[str, nn.Module]) -> Iterator[list[Call]]:
 
         return after
 
-    handles = []
-    for name, module in modules.items():
-        handles.append(module.register_forward_pre_hook(OfThisThread(before), with_kwargs=True))
-        # Before the user's hooks, which may replace the layer's output.
-        after = OfThisThread(after_for(name))
-        handles.append(module.register_forward_hook(after, prepend=True, with_kwargs=True))
-    try:
+    with Hooks() as hooks:
+        for name, module in modules.items():
+            hooks.before(module, before, with_kwargs=True)
+            hooks.after(module, after_for(name), with_kwargs=True)
         yield calls
-    finally:
-        for handle in handles:
-            handle.remove()

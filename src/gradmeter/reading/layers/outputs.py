@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from gradmeter.reading.capture import SampleAxis, growing_dimension
-from gradmeter.reading.hooks import OfThisThread
+from gradmeter.reading.hooks import Hook, Hooks
 from gradmeter.reading.inputs import PROBE_SAMPLES, Inputs
 from gradmeter.reading.kernels import OutputSums
 from gradmeter.reading.statistics import Moments, PowerSums, statistics_of
@@ -323,7 +323,6 @@ class OutputReader:
             return
         calls: dict[str, int] = {}
 
-        @OfThisThread
         def after(layer: str, module: nn.Module, args: Any, output: Any) -> None:
             number = calls.get(layer, 0)
             calls[layer] = number + 1
@@ -339,11 +338,13 @@ class OutputReader:
 
         # As `register_forward_hook` does it, which for a single sample takes longer than the hooks themselves.
         key = RemovableHandle(OrderedDict()).id
-        for name, module in self._modules.items():
-            module._forward_hooks[key] = partial(after, name)
+        hook = Hook(after, hooks := Hooks())
         try:
+            for name, module in self._modules.items():
+                module._forward_hooks[key] = partial(hook, name)
             yield
         finally:
+            hooks.thread = None
             for module in self._modules.values():
                 module._forward_hooks.pop(key, None)
 

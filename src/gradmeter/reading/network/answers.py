@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter.errors import InputError, UnsupportedModelError
-from gradmeter.reading.hooks import OfThisThread
+from gradmeter.reading.hooks import Hooks
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.network.autocast import autocast_of_caller
 from gradmeter.reading.network.loss_gradients import loss_gradients
@@ -165,9 +165,7 @@ def _reject_disabled_gradients(owners: Mapping[str, nn.Module]) -> Iterator[None
 
         return check
 
-    handles = [module.register_forward_pre_hook(OfThisThread(check_for(name))) for name, module in owners.items()]
-    try:
+    with Hooks() as hooks:
+        for name, module in owners.items():
+            hooks.before(module, check_for(name))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -135,11 +135,11 @@ def _recurrent_layers_without_cudnn(modules: Sequence[nn.Module]) -> Iterator[No
             torch.backends.cudnn.enabled = before.pop()
 
     handles = []
-    for module in modules:
-        if isinstance(module, nn.RNNBase) and any(parameter.device.type != "cpu" for parameter in module.parameters()):
-            handles.append(module.register_forward_pre_hook(switch_off))
-            handles.append(module.register_forward_hook(switch_back, prepend=True, always_call=True))
     try:
+        for module in modules:
+            if isinstance(module, nn.RNNBase) and any(weight.device.type != "cpu" for weight in module.parameters()):
+                handles.append(module.register_forward_pre_hook(switch_off))
+                handles.append(module.register_forward_hook(switch_back, prepend=True, always_call=True))
         yield
     finally:
         for handle in handles:

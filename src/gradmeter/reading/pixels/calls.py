@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter.errors import UnsupportedModelError
-from gradmeter.reading.hooks import OfThisThread
+from gradmeter.reading.hooks import Hooks
 from gradmeter.reading.pixels.blockwise import CutLayer
 
 
@@ -59,15 +59,10 @@ def keeping(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, list[Kept]]]
 
         return after
 
-    handles = [
-        module.register_forward_hook(OfThisThread(after_for(layer)), prepend=True, with_kwargs=True)
-        for layer, module in modules.items()
-    ]
-    try:
+    with Hooks() as hooks:
+        for layer, module in modules.items():
+            hooks.after(module, after_for(layer), with_kwargs=True)
         yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
@@ -89,15 +84,10 @@ def cutting(layers: Mapping[str, CutLayer]) -> Iterator[None]:
 
         return after
 
-    handles = [
-        cut.module.register_forward_hook(OfThisThread(after_for(layer)), prepend=True, with_kwargs=True)
-        for layer, cut in layers.items()
-    ]
-    try:
+    with Hooks() as hooks:
+        for layer, cut in layers.items():
+            hooks.after(cut.module, after_for(layer), with_kwargs=True)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _copied(value: Any) -> Any:

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrize
 
 from gradmeter.errors import UnsupportedModelError
-from gradmeter.reading.hooks import OfThisThread
+from gradmeter.reading.hooks import Hooks
 from gradmeter.reading.network import nodes_below, owned_parameters, owning_modules, sound_gradients
 from gradmeter.reading.pixels.paths import CHANNELS_LAST, LinearPaths, Path
 from gradmeter.reading.pixels.taps import axes_of, has_taps
@@ -97,15 +97,11 @@ def _cut(modules: Mapping[str, nn.Module], paths: LinearPaths) -> Iterator[_Cuts
 
         return after
 
-    handles = []
-    for name, module in modules.items():
-        handles.append(module.register_forward_pre_hook(OfThisThread(before_for(name)), with_kwargs=True))
-        handles.append(module.register_forward_hook(OfThisThread(after_for(name)), prepend=True))
-    try:
+    with Hooks() as hooks:
+        for name, module in modules.items():
+            hooks.before(module, before_for(name), with_kwargs=True)
+            hooks.after(module, after_for(name))
         yield cuts
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class _Cuts:
