@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 from gradmeter import GradientMeter, TrustModel, UnsupportedModelError
@@ -42,6 +42,19 @@ def test_the_weights_are_those_of_the_whole_network(mesh: DeviceMesh, way: str) 
     assert weights_hash(network) == weights_hash(trained())
     with pytest.raises(UnsupportedModelError, match=r"DTensor.*forward"):
         GradientMeter(network)(torch.rand(3, 1, 8, 8))
+
+
+@pytest.mark.filterwarnings("ignore:FSDP is switching:UserWarning")
+@pytest.mark.parametrize("own_parameters", [False, True])
+def test_the_parameters_of_the_earlier_fsdp_have_no_gradient(mesh: DeviceMesh, own_parameters: bool) -> None:
+    network = nn.Sequential(
+        FullyShardedDataParallel(trained(), device_id=torch.device("cpu"), use_orig_params=own_parameters)
+    )
+    with pytest.raises(UnsupportedModelError, match=r"'0' is wrapped in FullyShardedDataParallel.*gradients=False"):
+        GradientMeter(network)(torch.rand(3, 1, 8, 8))
+    readings = GradientMeter(network, gradients=False)(digits()[0][:3])
+    expected = GradientMeter(trained(), gradients=False)(digits()[0][:3])
+    torch.testing.assert_close(readings.logits, expected.logits)
 
 
 def test_a_fit_of_a_network_with_fsdp_is_one_of_the_network(mesh: DeviceMesh, quick_fits: None, tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ from gradmeter.reading.network import (
     owning_modules,
     parameters_of,
     require_independent_samples,
+    require_registered_parameters,
     require_same_logits,
     unwrapped,
 )
@@ -359,6 +360,8 @@ class GradientMeter:
 
     def _tile_by_tile(self, batch: Inputs, groups: Sequence[Sequence[int]]) -> list[_TileReadings]:
         require_independent_samples(self._network)
+        if self.gradients and not self._plans:
+            require_registered_parameters(self._network)
         probes_need_gradients = any(getattr(probe, "needs_gradients", True) for probe in self._probes)
         with measuring(self._network, gradients=self.gradients or probes_need_gradients):
             return in_memory_format(self._network, batch, partial(self._in_tiles, groups))

@@ -17,9 +17,8 @@ from torch.autograd.graph import Node
 
 from gradmeter.errors import UnsupportedModelError
 from gradmeter.reading.capture.sample_axis import Shape
-from gradmeter.reading.network import is_spread, wraps_numbers
+from gradmeter.reading.network import FORWARD_ONLY, is_spread, wraps_numbers
 
-_FORWARD_ONLY = 'read only the forward pass with GradientMeter(model, gradients=False) or reads="forward"'
 _ACCUMULATE = "torch::autograd::AccumulateGrad"
 # Autograd's names of the dimensions along which an operation works.
 _DIMENSIONS = ("_saved_dim", "_saved_dims", "_saved_dim0", "_saved_dim1", "_saved_dimension")
@@ -92,7 +91,7 @@ class Graph:
             if any(entry.is_nested_tensor for entry in metadata(node)):
                 raise UnsupportedModelError(
                     f"the network computes with nested tensors ({node.name()}), whose gradients cannot be measured; "
-                    f"expected padded tensors: build them with a mask, or {_FORWARD_ONLY}"
+                    f"expected padded tensors: build them with a mask, or {FORWARD_ONLY}"
                 )
 
     def require_gradients(self, parameters: Mapping[str, nn.Parameter]) -> None:
@@ -107,7 +106,7 @@ class Graph:
                 layer, _, own_name = name.rpartition("/")
                 raise UnsupportedModelError(
                     f"layer {layer!r} has no whole gradient for its {own_name}, of type {type(parameter).__name__}; "
-                    f"expected the network before it was quantised or spread over processes, or {_FORWARD_ONLY}"
+                    f"expected the network before it was quantised or spread over processes, or {FORWARD_ONLY}"
                 )
 
     @cached_property

@@ -22,16 +22,19 @@ from gradmeter.reading.network.state import (
     without_cached_biases,
 )
 from gradmeter.reading.network.structure import (
+    FORWARD_ONLY,
     modules_of,
     owned_parameters,
     owning_modules,
     parameters_of,
     require_independent_samples,
+    require_registered_parameters,
     unwrapped,
 )
 from gradmeter.reading.network.weights import adapters_in_use, is_spread, weights_hash, wraps_numbers
 
 __all__ = [
+    "FORWARD_ONLY",
     "NotFinite",
     "adapters_in_use",
     "answer",
@@ -56,6 +59,7 @@ __all__ = [
     "owning_modules",
     "parameters_of",
     "require_independent_samples",
+    "require_registered_parameters",
     "require_same_logits",
     "sound_gradients",
     "unwrapped",

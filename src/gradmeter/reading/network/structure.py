@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 
 import torch
@@ -15,6 +16,7 @@ from gradmeter.errors import InputError, UnsupportedModelError
 # A pruned one is called bias_orig.
 _BIAS = re.compile(r"(^|_)bias(_(ih|hh)(_l\d+(_reverse)?)?)?(_orig)?$")
 NO_VALUES = "is on the device meta and has no values; expected a network with its weights"
+FORWARD_ONLY = 'read only the forward pass with GradientMeter(model, gradients=False) or reads="forward"'
 _QUANTISED = ("torch.ao.nn.quantized", "torch.nn.quantized")
 
 
@@ -120,6 +122,25 @@ def require_independent_samples(network: nn.Module) -> None:
             f"{layer} is in train mode and mixes the samples of a batch; "
             "expected a trained network in eval mode: call model.eval() first"
         )
+
+
+def require_registered_parameters(network: nn.Module) -> None:
+    """Check that the modules compute with the parameters that they register.
+
+    FullyShardedDataParallel puts views of a parameter of its own in their places.
+
+    Raises:
+        UnsupportedModelError: if they do not.
+    """
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    if fsdp is None:  # no network is wrapped
+        return
+    for name, module in network.named_modules():
+        if isinstance(module, fsdp.FullyShardedDataParallel):
+            raise UnsupportedModelError(
+                f"layer {name or 'root'!r} is wrapped in FullyShardedDataParallel, which replaces its parameters; "
+                f"expected the network before it was wrapped, or {FORWARD_ONLY}"
+            )
 
 
 def modules_of(network: nn.Module) -> list[nn.Module]:
