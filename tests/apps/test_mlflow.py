@@ -106,6 +106,10 @@ def test_a_trust_model_of_the_command_line(folder: Path) -> None:
     pd.testing.assert_frame_equal(verdicts, expected_of(trust, digits()[0][1400:1410]), check_dtype=False, rtol=1e-5)
     assert Path("saved/code/digits_network.py").is_file()
     assert not [*Path("saved").rglob("*.pkl")]
+    other = replace(recipe(folder), options=replace(recipe(folder).options, mean=(0.5,)))
+    with pytest.raises(DataError, match="otherwise"):
+        save_model("other", trust, other, code_paths=["digits_network.py"])
+    assert not Path("other").exists()
 
 
 def test_what_cannot_be_judged(loaded: Any) -> None:

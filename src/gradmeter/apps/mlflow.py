@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from gradmeter.apps.workflows.judge import reader_of
-from gradmeter.apps.workflows.open_trust import open_trust
+from gradmeter.apps.workflows.open_trust import has_same_outputs, open_trust
 from gradmeter.errors import DataError, InputError
 from gradmeter.runs.measuring.loading import Batch, batch_of, decoded
 from gradmeter.sources.models import Recipe
@@ -64,7 +64,7 @@ def save_model(path: Path | str, trust: TrustModel, recipe: Recipe | None = None
 
     Raises:
         InputError: if there is no recipe.
-        DataError: if the recipe opens another network than that of the TrustModel.
+        DataError: if the recipe opens another network than that of the TrustModel, or prepares inputs otherwise.
         GradmeterError: before `fit`.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -103,9 +103,14 @@ def _contents(folder: Path, trust: TrustModel, recipe: Recipe | None) -> dict[st
     if classes is None and recipe.weights is not None:
         _, classes = read_weights(recipe.weights)
     recipe = replace(recipe, weights=folder / _WEIGHTS, classes=classes)
-    answer = replace(recipe.open(), network=trust.meter.model).trial
+    classifier = replace(recipe.open(), network=trust.meter.model)
+    if not has_same_outputs(classifier, trust.notes):
+        raise DataError(
+            f"the recipe of {recipe.model} prepares inputs otherwise than those that the TrustModel was fitted to (the "
+            "network gives other outputs on the same noise); leave the recipe out, or give the same preprocessing"
+        )
     described = copy(trust)
-    described.notes = {**trust.notes, "recipe": recipe.to_json(), "answer": answer.tolist()}
+    described.notes = {**trust.notes, "recipe": recipe.to_json(), "answer": classifier.trial.tolist()}
     described.save(folder / _TRUST)
     _load_pyfunc(str(folder))  # compares the answers
     kind = recipe.model.partition(":")[0]
