@@ -48,12 +48,16 @@ def test_another_measurement_cannot_be_continued(tmp_path: Path) -> None:
     assert not MeasuredSet.begin(tmp_path / "r", {**PURPOSE, "data": "e"}, fresh=True).note(0)
 
 
-def test_a_measurement_that_ended_before_its_first_part_is_made_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("skipped", [False, True])
+def test_a_measurement_without_a_row_is_made_anew(skipped: bool, tmp_path: Path) -> None:
     """As one that was refused because a label is none of the network's classes, and is then corrected."""
-    MeasuredSet.begin(tmp_path / "r", PURPOSE)
+    measured = MeasuredSet.begin(tmp_path / "r", PURPOSE)
+    if skipped:
+        measured.write(0, None, [Skipped("a", "no image")])
     corrected = MeasuredSet.begin(tmp_path / "r", {**PURPOSE, "data": "e"})
     assert corrected.purpose()["data"] == "e"
     assert not corrected.by_id
+    assert not corrected.complete()
 
 
 @pytest.mark.parametrize("fresh", [False, True])

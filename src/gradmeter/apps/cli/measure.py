@@ -25,10 +25,6 @@ from gradmeter.apps.cli.parameters import (
     recipe,
 )
 from gradmeter.apps.cli.terminal import Terminal
-from gradmeter.names import listed
-
-# The most columns or arrays in a note.
-_NAMED = 5
 
 
 def measure(
@@ -69,19 +65,15 @@ def measure(
     from gradmeter.apps.workflows.sets import recipe_for
     from gradmeter.runs.measuring import MeasuredSet
     from gradmeter.runs.measuring import measure as run
-    from gradmeter.sources.samples import Unlabelled, open_source, require_outside
+    from gradmeter.sources.samples import Unlabelled, labels_elsewhere, open_source, require_outside
 
     require_outside(out, [data])
     opened = recipe(model, weights, classes, image_size, mean, std, grey=grey)
     with bars(out, quiet=quiet) as shown:
         classifier = recipe_for(opened, data).open(trial_device(device, engine))
         source = open_source(data, classifier.image, arrays=classifier.arrays)
-        others = [] if source.labelled else [name for name in source.columns if name != "label"]
-        if labels and others:
-            one_of = "one of " * (len(others) > 1)
-            shown.show_note(
-                f"{source.name} has no labels; if they are in {one_of}{listed(others, _NAMED)}, name it 'labels'"
-            )
+        if labels and (note := labels_elsewhere(source)) is not None:
+            shown.show_note(note)
         work = shown.work(device, workers, fresh=fresh, engine=engine)
         measured = run(classifier, source if labels else Unlabelled(source), out, work)
     readings = MeasuredSet(out)

@@ -139,7 +139,9 @@ def application(
             self._batches = Batches[Question](worker.remote, largest=bounds.batch, workers=workers)
             self._registry = CollectorRegistry()
             registry: dict[str, Any] = {"registry": self._registry}
-            self._requests = Counter("gradmeter_requests", "Responses to POST /judge", ["code"], **registry)
+            self._requests = Counter(
+                "gradmeter_requests", "Responses to POST /judge and /judge/details", ["code"], **registry
+            )
             self._verdicts = Counter("gradmeter_verdicts", "Verdicts", ["accepted"], **registry)
             self._waiting = Gauge("gradmeter_waiting", "Requests that wait or are being judged", **registry)
             self._waiting.set_function(lambda: self._queued)

@@ -110,9 +110,11 @@ class MeasuredSet:
             raise OutputError(f"{measured.name} holds {other} and not {content}; choose another folder")
         purpose = as_json(purpose)
 
+        def forbidding(recorded: Manifest, purpose: Manifest) -> list[str]:
+            return _forbidding_changes(_checked(recorded, measured.name), purpose, containers)
+
         def list_changes(recorded: Manifest, purpose: Manifest) -> list[str]:
-            recorded = _checked(recorded, measured.name)
-            return _forbidding_changes(recorded, purpose, containers) if measured._written() else []
+            return forbidding(recorded, purpose) if measured._parts() else []
 
         if fresh and measured.exists():
             measured.clear()  # even if the manifest is damaged: only gradmeter uses its name
@@ -120,7 +122,8 @@ class MeasuredSet:
             recorded: Manifest = {}  # the folder may hold files of others, as when it is continued
         else:
             recorded = measured.store.begin(purpose, changes=list_changes)
-            if recorded and not measured._written():  # it ended before its first part, as for a label that is no class
+            # Without a row, as where a label was no class or no image could be read, a measurement is made anew.
+            if recorded and not measured._parts() and forbidding(recorded, purpose):
                 measured.clear()
                 recorded = {}
         kept: dict[str, Any] = {_PART_SIZE: part, _BY_ID: False, _CONTAINERS: containers and dict(containers)}
@@ -151,14 +154,11 @@ class MeasuredSet:
             OutputError: if that fails.
         """
         # The manifest is removed last: until then the folder is recognised as a measurement.
-        for _ in self.storage.each(self.storage.remove, self._written()):
+        files = [name for name in self.storage.sizes() if _NOTE.fullmatch(name) or _PART_FILE.fullmatch(name)]
+        for _ in self.storage.each(self.storage.remove, files):
             pass
         self.storage.remove(_FILES)
         self.storage.remove(MANIFEST)
-
-    def _written(self) -> list[str]:
-        """The files of parts, complete or not."""
-        return [name for name in self.storage.sizes() if _NOTE.fullmatch(name) or _PART_FILE.fullmatch(name)]
 
     def exists(self) -> bool:
         """Whether the folder holds a measurement, finished or not."""

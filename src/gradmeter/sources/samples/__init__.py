@@ -10,7 +10,16 @@ from gradmeter.sources.samples.folders import ImageFolder
 from gradmeter.sources.samples.noise import Noise
 from gradmeter.sources.samples.opening import decoder_for, open_source, require_outside
 from gradmeter.sources.samples.registry import register_file_type, register_scheme, scheme_of
-from gradmeter.sources.samples.sample import Encoded, ImageKind, Sample, Source, Unlabelled, Unreadable, no_labels
+from gradmeter.sources.samples.sample import (
+    Encoded,
+    ImageKind,
+    Sample,
+    Source,
+    Unlabelled,
+    Unreadable,
+    labels_elsewhere,
+    no_labels,
+)
 from gradmeter.sources.samples.tables import ParquetTable
 
 __all__ = [
@@ -32,6 +41,7 @@ __all__ = [
     "decode_name",
     "decoder_for",
     "encode_name",
+    "labels_elsewhere",
     "no_labels",
     "open_source",
     "register_file_type",

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gradmeter.errors import DataError
+from gradmeter.names import listed
 from gradmeter.sources.samples.file_versions import FileVersions
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from gradmeter.sources.samples.array_kind import ArrayKind, Arrays
+
+# Names of columns and arrays that may hold labels, and the most of them in a note.
+_LIKE_LABELS, _NAMED = re.compile(r"label|target|class|categor|truth|^y$", re.IGNORECASE), 5
 
 
 @dataclass(frozen=True)
@@ -155,6 +160,15 @@ def no_labels(name: str) -> DataError:
     return DataError(
         f"{name} has no labels; expected one folder for each class, a column 'label' or 'labels', or an array 'labels'"
     )
+
+
+def labels_elsewhere(source: Source) -> str | None:
+    """A note if a source has no labels, but another column or array seems to hold some; None otherwise."""
+    others = [] if source.labelled else [name for name in source.columns if _LIKE_LABELS.search(name)]
+    if not others:
+        return None
+    one_of = "one of " * (len(others) > 1)
+    return f"{source.name} has no labels; if they are in {one_of}{listed(others, _NAMED)}, name it 'labels'"
 
 
 class DerivedSource(Source):
