@@ -73,6 +73,20 @@ def texts(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("code", ["AutoConfig", "AutoModelForImageClassification", "AutoImageProcessor"])
+def test_code_of_a_repository_is_never_run(code: str, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default, transformers asks on standard input whether to run it."""
+    monkeypatch.setattr("builtins.input", lambda question: "y")
+    (images / "evil.py").write_text(f"open({str(images / 'was run')!r}, 'w')\n")
+    file = images / ("preprocessor_config.json" if code == "AutoImageProcessor" else "config.json")
+    content = json.loads(file.read_text()) | {"auto_map": {code: "evil.Evil"}}
+    unknown = {"image_processor_type": "Evil"} if code == "AutoImageProcessor" else {"model_type": "evil"}
+    file.write_text(json.dumps(content | unknown))
+    with pytest.raises(InputError):
+        open_model(f"hf:{images}")
+    assert not (images / "was run").exists()
+
+
 def test_images(images: Path) -> None:
     classifier = open_model(f"hf:{images}")
     assert classifier.classes == ("cat", "dog", "bird")

@@ -11,6 +11,10 @@ from gradmeter.names import listed
 
 Result = TypeVar("Result")
 
+NO_CODE: dict[str, Any] = {"trust_remote_code": False}
+"""For `from_pretrained`; by default transformers asks the user whether to run code of a repository."""
+# What its errors of such repositories name.
+_CODE = "trust_remote_code"
 # The most names of missing weights in an error.
 _SHOWN = 3
 
@@ -28,6 +32,11 @@ def download(model: str, function: Callable[[], Result]) -> Result:
     try:
         return function()
     except Exception as error:  # each hub's library raises errors of its own
+        if _CODE in str(error):
+            raise InputError(
+                f"{model} has code of its own, which is not run; expected a network of transformers: open it in a "
+                "function of yours, and give package.module:function"
+            ) from error
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
             f"{model} cannot be loaded ({type(error).__name__}: {reason}); check the name and the connection, or "
@@ -50,7 +59,7 @@ def pretrained(model: str, auto: Any, name: str) -> Any:
         DataError: if weights are missing, for which transformers only warns and takes random numbers.
     """
     network, loaded = download(
-        model, lambda: auto.from_pretrained(name, use_safetensors=True, output_loading_info=True)
+        model, lambda: auto.from_pretrained(name, use_safetensors=True, output_loading_info=True, **NO_CODE)
     )
     if missing := sorted(loaded["missing_keys"]):
         raise DataError(

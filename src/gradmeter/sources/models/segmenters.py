@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gradmeter.errors import InputError
 from gradmeter.sources.models.classifier import Classifier
 from gradmeter.sources.models.contained import contained
-from gradmeter.sources.models.downloads import download, pretrained
+from gradmeter.sources.models.downloads import NO_CODE, download, pretrained
 from gradmeter.sources.models.functions import make_network
 from gradmeter.sources.models.kinds import KINDS, runs_code
 from gradmeter.sources.models.preprocessing import ImageOptions
@@ -151,12 +151,12 @@ def _transformers(name: str, weights: Path | None, options: ImageOptions) -> Cla
     title = f"hf:{name}"
     if options.changed() or options.grey:
         raise InputError(f"{title} has its own preprocessing; change its preprocessor_config.json instead")
-    config = download(title, lambda: AutoConfig.from_pretrained(name))
+    config = download(title, lambda: AutoConfig.from_pretrained(name, **NO_CODE))
     if config.model_type not in MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES:
         raise InputError(f"{title} is a network of the kind {config.model_type}; expected a segmentation network")
     auto: Any = AutoModelForSemanticSegmentation
     network = pretrained(title, auto, name) if weights is None else with_weights(auto, config, weights)
-    processor = download(title, lambda: AutoImageProcessor.from_pretrained(name))
+    processor = download(title, lambda: AutoImageProcessor.from_pretrained(name, **NO_CODE))
     return Classifier(title, network.eval(), None, ImageKind("RGB", _SIDE), _Processed(processor))
 
 

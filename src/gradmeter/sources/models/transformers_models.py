@@ -30,7 +30,7 @@ from gradmeter.errors import DataError, InputError
 from gradmeter.names import encode_name
 from gradmeter.reading.inputs import MASK
 from gradmeter.sources.models.classifier import Classifier
-from gradmeter.sources.models.downloads import download, pretrained
+from gradmeter.sources.models.downloads import NO_CODE, download, pretrained
 from gradmeter.sources.models.preprocessing import ImageOptions
 from gradmeter.sources.models.transformers_weights import with_weights
 from gradmeter.sources.samples import ImageKind
@@ -102,7 +102,7 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
         DataError: if the weights are missing or do not fit the network, or the tokenizer is missing.
     """
     title = f"hf:{name}"
-    config = download(title, lambda: AutoConfig.from_pretrained(name))
+    config = download(title, lambda: AutoConfig.from_pretrained(name, **NO_CODE))
     architectures = set(config.architectures or [])
     # A configuration that timm has saved does not name the class of its network.
     images = config.model_type == _OF_TIMM or not architectures.isdisjoint(
@@ -132,12 +132,12 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
     if options.changed() or options.grey:
         raise InputError(f"{title} has its own preprocessing; change its preprocessor_config.json instead")
     if not images:
-        tokenizer = download(title, lambda: AutoTokenizer.from_pretrained(name))
+        tokenizer = download(title, lambda: AutoTokenizer.from_pretrained(name, **NO_CODE))
         _require_words(title, tokenizer)
         masked = MASK in signature(network.forward).parameters
         batch = _Tokenised(tokenizer, _longest(tokenizer, network), masked)
         return Classifier(title, network.eval(), classes, None, batch)
-    processor = download(title, lambda: AutoImageProcessor.from_pretrained(name))
+    processor = download(title, lambda: AutoImageProcessor.from_pretrained(name, **NO_CODE))
     return Classifier(title, network.eval(), classes, ImageKind("RGB", _side(processor, config)), _Processed(processor))
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import logging
 
+from gradmeter.sources.models.downloads import NO_CODE
 from gradmeter.sources.models.weights import build_with, read_weights
 from gradmeter.sources.models.wrappers import of_network
 
@@ -36,7 +37,7 @@ def with_weights(auto: Any, config: Any, weights: Path) -> nn.Module:
     def build(count: int | None) -> nn.Module:
         if count is not None:
             config.num_labels = count
-        network: nn.Module = auto.from_config(config)
+        network: nn.Module = auto.from_config(config, **NO_CODE)
         return network
 
     return build_with(build, _own_names(build(None), read_weights(weights)[0]), weights)
