@@ -155,6 +155,7 @@ MODULE = """
 import os
 
 import timm
+import torch
 from torch import nn
 
 def small():
@@ -162,6 +163,9 @@ def small():
 
 def of_timm():
     return timm.create_model("test_resnet", num_classes=3)
+
+def of_timm_compiled():
+    return torch.compile(of_timm(), backend="eager")
 
 def failing():
     raise RuntimeError("no such luck")
@@ -209,8 +213,9 @@ def test_function(module: str, tmp_path: Path) -> None:
     torch.testing.assert_close(answers(classifier, white), network(torch.full((1, 1, 8, 8), 2.0)))
 
 
-def test_function_that_returns_a_network_of_timm(module: str) -> None:
-    classifier = open_model(f"{module}:of_timm")
+@pytest.mark.parametrize("function", ["of_timm", "of_timm_compiled"])
+def test_function_that_returns_a_network_of_timm(function: str, module: str) -> None:
+    classifier = open_model(f"{module}:{function}")
     assert classifier.batch(IMAGES).shape == (2, 3, 160, 160)  # type: ignore[union-attr]
 
 

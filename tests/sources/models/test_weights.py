@@ -116,6 +116,21 @@ def test_weights_and_their_average_in_one_file(
     assert torch.equal(build_with(build, read_weights(path)[0], path).state_dict()["0.bias"], state["0.bias"] + 1)
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("beside", [{"criterion.weight": torch.ones(3)}, {"metric.total": torch.zeros(())}])
+def test_an_average_beside_the_weights_of_a_lightning_module(
+    prefix: str, beside: dict[str, torch.Tensor], state: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.ckpt"
+    inside = {f"model.{name}": value for name, value in state.items()}
+    average = {prefix + name: value + 1 for name, value in state.items()}
+    torch.save({"state_dict": inside | beside, "state_dict_ema": average}, path)
+    with pytest.raises(DataError, match="'state_dict' and 'state_dict_ema'"):
+        read_weights(path)
+    torch.save({"state_dict": inside | beside, "loss": {"weight": torch.ones(3)}}, path)
+    assert same(build_with(build, read_weights(path)[0], path), state)
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 def test_counters_of_batches_may_be_missing(suffix: str, tmp_path: Path) -> None:
     """PyTorch before 0.4.1 did not save them."""

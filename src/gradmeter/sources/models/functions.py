@@ -41,7 +41,8 @@ def open_function(
         network = build_with(lambda count: network, tensors, weights)
     if arrays is not None:
         return Classifier(model, network, classes, None, ArrayBatch.of(arrays, network), arrays)
-    if isinstance(getattr(network, "pretrained_cfg", None), dict):  # other networks may use the name with another type
+    config = getattr(network, "pretrained_cfg", None)
+    if config and isinstance(config, dict):  # other networks may use the name with another type
         from gradmeter.sources.models.timm_models import with_timm_preprocessing
 
         return with_timm_preprocessing(model, network, classes, options)

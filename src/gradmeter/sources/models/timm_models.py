@@ -7,7 +7,7 @@ from typing import Any
 
 import timm
 import torch
-from timm.data.config import resolve_model_data_config
+from timm.data.config import resolve_data_config
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from timm.data.transforms_factory import create_transform
 from torch import nn
@@ -77,7 +77,7 @@ def with_timm_preprocessing(
     """
     if _has_no_classes(network):
         raise InputError(f"{title} returns features and has no classes; expected a classifier: give its --weights")
-    config: dict[str, Any] = resolve_model_data_config(network)
+    config: dict[str, Any] = resolve_data_config(pretrained_cfg=network.pretrained_cfg)
     changed = options.changed()
     if options.grey and len(config["mean"]) == 3:
         config["mean"], config["std"] = config["mean"][:1], config["std"][:1]

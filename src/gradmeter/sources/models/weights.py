@@ -17,7 +17,7 @@ from gradmeter.errors import DataError, one_line
 from gradmeter.files import plainly_named
 from gradmeter.names import encode_name, listed
 from gradmeter.sources.models.placeholders import Placeholder, placeholders
-from gradmeter.sources.models.wrappers import of_network, without_wrappers
+from gradmeter.sources.models.wrappers import are_of_one_network, of_network
 from gradmeter.sources.samples.left_out import Kind, kind_of
 
 # The most names in a list of problems.
@@ -102,7 +102,7 @@ def _require_only(path: Path, saved: dict[Any, Any], key: str) -> None:
     for path_to, tensors in _states_in(saved):
         if path_to == (key,):
             continue
-        if not set(without_wrappers(tensors, saved[key])).isdisjoint(without_wrappers(saved[key], tensors)):
+        if are_of_one_network(saved[key], tensors):
             raise DataError(
                 f"{path} holds weights {key!r} and {'.'.join(path_to)!r}; expected those of one network: save the ones "
                 f"you use, as in {_saving(path, path_to)}"

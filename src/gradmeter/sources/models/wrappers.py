@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from torch import Tensor
 
@@ -27,8 +27,7 @@ def without_wrappers(tensors: Mapping[str, Tensor], expected: Collection[str]) -
     if _COUNTER not in expected and all(name.startswith(_AVERAGED) for name in named if name != _COUNTER):
         named.pop(_COUNTER, None)
     while named.keys().isdisjoint(expected):
-        prefixes = {name.partition(".")[:2] for name in named}
-        if len(prefixes) != 1 or not (prefix := "".join(prefixes.pop())).endswith("."):
+        if not (prefix := _shared_prefix(named)):
             return dict(tensors)
         named = {name.removeprefix(prefix): value for name, value in named.items()}
     return named
@@ -56,6 +55,30 @@ def of_network(tensors: Mapping[str, Tensor], expected: Collection[str]) -> dict
     inside = {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
     is_most = 2 * _numbers(inside) > _numbers(named)
     return inside if is_most else named
+
+
+def are_of_one_network(tensors: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
+    """Whether two sets of weights have names in common without wrappers, as the last weights and their average."""
+    if not without_wrappers(tensors, others).keys().isdisjoint(without_wrappers(others, tensors)):
+        return True
+    return any(
+        not of_network(some, expected := _without_shared_prefixes(rest)).keys().isdisjoint(expected)
+        for some, rest in ((tensors, others), (others, tensors))
+    )
+
+
+def _without_shared_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    named = {name: value for name, value in tensors.items() if name != _COUNTER}
+    while prefix := _shared_prefix(named):
+        named = {name.removeprefix(prefix): value for name, value in named.items()}
+    return named
+
+
+def _shared_prefix(names: Iterable[str]) -> str:
+    """What all names have up to their first dot, with the dot; empty if they differ there."""
+    prefixes = {"".join(name.partition(".")[:2]) for name in names}
+    prefix = prefixes.pop() if len(prefixes) == 1 else ""
+    return prefix if prefix.endswith(".") else ""
 
 
 def _numbers(tensors: Mapping[str, Tensor]) -> int:

@@ -56,8 +56,19 @@ def _checked_labels(path: str, labels: Array | None, count: int) -> npt.NDArray[
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise DataError(
             f"{path}: labels have dtype {labels.dtype} and shape {labels.shape}; expected an integer for each of the "
-            f"{count:,} samples, as from astype(int) or argmax(1): leave the array out if it holds no classes"
+            f"{count:,} samples{_advice(labels, count)}; leave the array out if it holds no classes"
         )
     if labels.min() < 0 or labels.max() > np.iinfo(np.int64).max:
         raise DataError(f"{path}: labels range from {labels.min()} to {labels.max()}; expected class numbers from 0 on")
     return np.ascontiguousarray(labels, np.int64)
+
+
+def _advice(labels: Array, count: int) -> str:
+    """How to make integers [count] of labels of another type or shape; empty if that is not clear."""
+    if labels.shape == (count, 1):
+        return ", as labels[:, 0]"
+    if labels.ndim == 2 and len(labels) == count:
+        return ", as from argmax(1)"
+    if labels.shape == (count,) and labels.dtype.kind in "US":
+        return ", as class_names, labels = numpy.unique(labels, return_inverse=True) gives them"
+    return ", as from astype(int)" if labels.shape == (count,) else ""
