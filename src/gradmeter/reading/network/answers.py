@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -43,7 +42,9 @@ def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module
         NotFinite: if logits are not finite.
         UnsupportedModelError: if one of the modules is called with gradients disabled, or if the logits are detached.
     """
-    with _reject_disabled_gradients(owners):
+    with Hooks() as hooks:
+        for name, module in owners.items():
+            hooks.before(module, _refuse_disabled_gradients(name))
         logits = answer(network, inputs)
     samples = inputs.samples
     if isinstance(logits, Tensor) and logits.is_complex():
@@ -151,21 +152,14 @@ def not_finite_gradients(
     return NotFinite.of(not_finite_rows, inputs.samples, has_logits=True) if not_finite_rows else None
 
 
-@contextmanager
-def _reject_disabled_gradients(owners: Mapping[str, nn.Module]) -> Iterator[None]:
-    """Raise UnsupportedModelError if one of the modules is called with gradients disabled."""
+def _refuse_disabled_gradients(layer: str) -> Callable[[nn.Module, Any], None]:
+    """A hook that raises UnsupportedModelError if the layer is called with gradients disabled."""
 
-    def check_for(layer: str) -> Callable[[nn.Module, Any], None]:
-        def check(module: nn.Module, args: Any) -> None:
-            if not torch.is_grad_enabled():
-                raise UnsupportedModelError(
-                    f"layer {layer!r} is called under torch.no_grad or torch.inference_mode and has no gradient there; "
-                    "expected a forward pass without them: freeze parameters with requires_grad_(False) instead"
-                )
+    def refuse(module: nn.Module, args: Any) -> None:
+        if not torch.is_grad_enabled():
+            raise UnsupportedModelError(
+                f"layer {layer!r} is called under torch.no_grad or torch.inference_mode and has no gradient there; "
+                "expected a forward pass without them: freeze parameters with requires_grad_(False) instead"
+            )
 
-        return check
-
-    with Hooks() as hooks:
-        for name, module in owners.items():
-            hooks.before(module, check_for(name))
-        yield
+    return refuse

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from typing import Any, NamedTuple
@@ -44,15 +44,29 @@ def restored_state(network: nn.Module, modules: Sequence[nn.Module], *, gradient
                 part.group[part.name] = part.tensor
             yield
         finally:
-            changed = [part for part in parts if part.is_changed()]
-            with torch.no_grad():
-                _restore(changed, before, gradients=gradients)
-                for part in copied:
-                    part.give_back()
+            changed: list[_Part] = []
+
+            def restore() -> None:
+                changed[:] = [part for part in parts if part.is_changed()]
+                with torch.no_grad():
+                    _restore(changed, before, gradients=gradients)
+                    for part in copied:
+                        part.give_back()
+
+            despite_interrupt(restore)
     if is_first:
         written = {id(part.tensor) for part in changed}
         named = network.named_parameters(remove_duplicate=False)
         _changing_weights[network] = frozenset(name for name, weight in named if id(weight) in written)
+
+
+def despite_interrupt(restore: Callable[[], object]) -> None:
+    """Call a function that restores something; again if an interrupt (Ctrl-C) ends it, which is passed on."""
+    try:
+        restore()
+    except KeyboardInterrupt:
+        restore()
+        raise
 
 
 def _restore(changed: Sequence[_Part], before: Mapping[nn.Module, _State], *, gradients: bool) -> None:

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 
 from gradmeter.errors import UnsupportedModelError
 from gradmeter.reading.network.autocast import autocast_set_aside
-from gradmeter.reading.network.restoring import restored_state
+from gradmeter.reading.network.restoring import despite_interrupt, restored_state
 from gradmeter.reading.network.structure import modules_of, parameters_of
 
 # Where attention with biases by position keeps them for each device, in timm and transformers.
@@ -45,8 +45,8 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
     Raises:
         UnsupportedModelError: if the network overwrites in place a tensor that its backward pass needs.
     """
-    with ExitStack() as stack:
-        stack.enter_context(_measuring_lock)
+    # Not in the stack, from which an interrupt may remove it before it is released.
+    with _measuring_lock, ExitStack() as stack:
         modules = modules_of(network)
         parameters = parameters_of(modules)
         frozen = [parameter for parameter in parameters if gradients and not parameter.requires_grad]
@@ -81,8 +81,7 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
                 ) from error
             raise
         finally:
-            for parameter in frozen:
-                parameter.requires_grad_(False)
+            despite_interrupt(lambda: [parameter.requires_grad_(False) for parameter in frozen])
 
 
 @contextmanager
@@ -94,8 +93,12 @@ def eval_mode(modules: Sequence[nn.Module]) -> Iterator[None]:
             module.training = False
         yield
     finally:
-        for module in training:
-            module.training = True
+
+        def switch_back() -> None:
+            for module in training:
+                module.training = True
+
+        despite_interrupt(switch_back)
 
 
 @contextmanager
@@ -217,8 +220,8 @@ def attention_without_fast_path() -> Iterator[None]:
     They do not call the layers inside, and ignore a dropout that a probe enables.
     """
     enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
     try:
+        torch.backends.mha.set_fastpath_enabled(False)
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(enabled)

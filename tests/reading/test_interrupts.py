@@ -1,4 +1,4 @@
-"""What an interrupt leaves behind while hooks are registered or removed."""
+"""What an interrupt (Ctrl-C) leaves behind at the beginning and at the end of a measurement."""
 
 from collections.abc import Callable
 from typing import Any
@@ -45,6 +45,35 @@ def test_an_interrupted_network_can_be_called(owner: type, calls: int, monkeypat
     with torch.no_grad():
         logits = model(IMAGES)
     torch.testing.assert_close(GradientMeter(model)(IMAGES).logits, logits)
+
+
+class Counting(nn.Sequential):
+    """A network with a counter, whose buffer is replaced in each call."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Dropout(), *network(), nn.Dropout())
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls = self.calls + 1
+        logits: torch.Tensor = super().forward(images)
+        return logits
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("calls", range(1, 28))
+def test_mode_and_buffers_are_put_back(gradients: bool, calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Counting().train()
+    model[1].eval()
+    before = [module.training for module in model.modules()]
+    meter = GradientMeter(model, gradients=gradients)
+    with monkeypatch.context() as patch:
+        patch.setattr(nn.Module, "__setattr__", interrupting(nn.Module.__setattr__, calls))
+        with pytest.raises(KeyboardInterrupt):
+            meter(IMAGES)
+    assert [module.training for module in model.modules()] == before
+    assert model.calls == 0
+    assert all(weight.requires_grad for weight in model.parameters())
 
 
 def test_hooks_do_nothing_after_their_block() -> None:
