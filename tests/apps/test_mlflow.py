@@ -101,7 +101,10 @@ def test_image_files(loaded: Any, trust: TrustModel) -> None:
 def test_a_trust_model_of_the_command_line(folder: Path) -> None:
     fit(recipe(folder), "validation", [], Path("trust"), meta_classifier="ridge_cv", repetitions=100)
     trust, _ = open_trust(Path("trust"), model=recipe(folder).model)
-    save_model("saved", trust, code_paths=["digits_network.py"])
+    save_model("saved", trust, code_paths=["digits_network.py"], pip_requirements=["torch"])
+    requirements = Path("saved/requirements.txt").read_text().split()
+    assert "torch" in requirements
+    assert "gradmeter" not in str(requirements)
     verdicts = mlflow.pyfunc.load_model("saved").predict(digits()[0][1400:1410].numpy())
     pd.testing.assert_frame_equal(verdicts, expected_of(trust, digits()[0][1400:1410]), check_dtype=False, rtol=1e-5)
     assert Path("saved/code/digits_network.py").is_file()
@@ -110,6 +113,9 @@ def test_a_trust_model_of_the_command_line(folder: Path) -> None:
     with pytest.raises(DataError, match="otherwise"):
         save_model("other", trust, other, code_paths=["digits_network.py"])
     assert not Path("other").exists()
+    trust.meter.model.double()
+    with pytest.raises(InputError, match="float64"):
+        save_model("other", trust, recipe(folder), code_paths=["digits_network.py"])
 
 
 def test_what_cannot_be_judged(loaded: Any) -> None:

@@ -68,7 +68,7 @@ def save_model(path: Path | str, trust: TrustModel, recipe: Recipe | None = None
         GradmeterError: before `fit`.
     """
     with tempfile.TemporaryDirectory() as folder:
-        mlflow.pyfunc.save_model(path, **_contents(Path(folder), trust, recipe), **options)
+        mlflow.pyfunc.save_model(path, **{**_contents(Path(folder), trust, recipe), **options})
 
 
 def log_model(name: str, trust: TrustModel, recipe: Recipe | None = None, **options: Any) -> Any:
@@ -87,7 +87,7 @@ def log_model(name: str, trust: TrustModel, recipe: Recipe | None = None, **opti
         Those of `save_model`.
     """
     with tempfile.TemporaryDirectory() as folder:
-        return mlflow.pyfunc.log_model(name=name, **_contents(Path(folder), trust, recipe), **options)
+        return mlflow.pyfunc.log_model(name=name, **{**_contents(Path(folder), trust, recipe), **options})
 
 
 def _contents(folder: Path, trust: TrustModel, recipe: Recipe | None) -> dict[str, Any]:

@@ -105,5 +105,7 @@ def has_same_outputs(classifier: Classifier, notes: Mapping[str, Any]) -> bool:
         return True
     try:
         return classifier.answers_as(notes["answer"])
+    except InputError:  # a ValueError, too: the network fails
+        raise
     except (TypeError, ValueError) as error:
         raise DataError(f"the saved outputs of the network are damaged ({one_line(error)}); fit again") from error
