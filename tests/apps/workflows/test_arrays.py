@@ -212,7 +212,7 @@ def test_labels_under_another_name(folder: Path, tmp_path: Path) -> None:
     inputs = np.load(folder / "words-test.npz")["inputs"][:4]
     np.savez(tmp_path / "other.npz", inputs=inputs, targets=np.zeros(4, int), label=np.zeros(4, int), id=np.arange(4))
     command = ("measure", *model("words"), tmp_path / "other.npz", "--out", tmp_path / "readings", "--quiet")
-    said = "other.npz has no labels; if they are in one of targets, label, name it 'labels'"
+    said = "other.npz has no labels; if they are in one of targets, label, name it 'labels' and start over with --fresh"
     assert said in gradmeter(*command, cwd=folder).stderr
     assert "no labels" not in gradmeter(*command, "--no-labels", "--fresh", cwd=folder).stderr
 

@@ -84,8 +84,9 @@ def make_network(model: str) -> nn.Module:
         if isinstance(network, nn.Module):
             network.eval()
     except (Exception, SystemExit) as error:
+        expected = "without arguments" if isinstance(error, TypeError) else "that returns a network"
         raise InputError(
-            f"{model} failed with {type(error).__name__}: {one_line(error)}; expected a function without arguments"
+            f"{model} failed with {type(error).__name__}: {one_line(error)}; expected a function {expected}"
         ) from error
     if not isinstance(network, nn.Module):
         raise InputError(f"{model} returned a {type(network).__name__}; expected a torch.nn.Module")

@@ -168,7 +168,10 @@ def labels_elsewhere(source: Source) -> str | None:
     if not others:
         return None
     one_of = "one of " * (len(others) > 1)
-    return f"{source.name} has no labels; if they are in {one_of}{listed(others, _NAMED)}, name it 'labels'"
+    return (
+        f"{source.name} has no labels; if they are in {one_of}{listed(others, _NAMED)}, name it 'labels' and start "
+        "over with --fresh"
+    )
 
 
 class DerivedSource(Source):
