@@ -105,6 +105,7 @@ def test_a_trust_model_of_the_command_line(folder: Path) -> None:
     requirements = Path("saved/requirements.txt").read_text().split()
     assert "torch" in requirements
     assert "gradmeter" not in str(requirements)
+    save_model("with_conda", trust, code_paths=["digits_network.py"], conda_env={"dependencies": ["python=3.11"]})
     verdicts = mlflow.pyfunc.load_model("saved").predict(digits()[0][1400:1410].numpy())
     pd.testing.assert_frame_equal(verdicts, expected_of(trust, digits()[0][1400:1410]), check_dtype=False, rtol=1e-5)
     assert Path("saved/code/digits_network.py").is_file()

@@ -68,7 +68,7 @@ def save_model(path: Path | str, trust: TrustModel, recipe: Recipe | None = None
         GradmeterError: before `fit`.
     """
     with tempfile.TemporaryDirectory() as folder:
-        mlflow.pyfunc.save_model(path, **{**_contents(Path(folder), trust, recipe), **options})
+        mlflow.pyfunc.save_model(path, **_with_options(_contents(Path(folder), trust, recipe), options))
 
 
 def log_model(name: str, trust: TrustModel, recipe: Recipe | None = None, **options: Any) -> Any:
@@ -87,7 +87,7 @@ def log_model(name: str, trust: TrustModel, recipe: Recipe | None = None, **opti
         Those of `save_model`.
     """
     with tempfile.TemporaryDirectory() as folder:
-        return mlflow.pyfunc.log_model(name=name, **{**_contents(Path(folder), trust, recipe), **options})
+        return mlflow.pyfunc.log_model(name=name, **_with_options(_contents(Path(folder), trust, recipe), options))
 
 
 def _contents(folder: Path, trust: TrustModel, recipe: Recipe | None) -> dict[str, Any]:
@@ -120,6 +120,13 @@ def _contents(folder: Path, trust: TrustModel, recipe: Recipe | None) -> dict[st
         "data_path": str(folder),
         "pip_requirements": [f"gradmeter{extra}=={__version__}", f"torch=={torch.__version__.partition('+')[0]}"],
     }
+
+
+def _with_options(contents: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Add the user's options; MLflow takes one of three about requirements."""
+    if not options.keys().isdisjoint(("conda_env", "pip_requirements", "extra_pip_requirements")):
+        del contents["pip_requirements"]
+    return contents | options
 
 
 class Judging:

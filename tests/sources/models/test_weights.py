@@ -127,8 +127,9 @@ def test_an_average_beside_the_weights_of_a_lightning_module(
     torch.save({"state_dict": inside | beside, "state_dict_ema": average}, path)
     with pytest.raises(DataError, match="'state_dict' and 'state_dict_ema'"):
         read_weights(path)
-    torch.save({"state_dict": inside | beside, "loss": {"weight": torch.ones(3)}}, path)
-    assert same(build_with(build, read_weights(path)[0], path), state)
+    for other in ({"weight": torch.ones(3)}, build(7).state_dict(), {"0.weight": torch.ones(9, 8)}):
+        torch.save({"state_dict": inside | beside, "other": other}, path)
+        assert same(build_with(build, read_weights(path)[0], path), state)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])

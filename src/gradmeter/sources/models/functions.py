@@ -42,7 +42,7 @@ def open_function(
     if arrays is not None:
         return Classifier(model, network, classes, None, ArrayBatch.of(arrays, network), arrays)
     config = getattr(network, "pretrained_cfg", None)
-    if config and isinstance(config, dict):  # other networks may use the name with another type
+    if isinstance(config, dict) and config:  # other networks may use the name with another type
         from gradmeter.sources.models.timm_models import with_timm_preprocessing
 
         return with_timm_preprocessing(model, network, classes, options)

@@ -58,13 +58,26 @@ def of_network(tensors: Mapping[str, Tensor], expected: Collection[str]) -> dict
 
 
 def are_of_one_network(tensors: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
-    """Whether two sets of weights have names in common without wrappers, as the last weights and their average."""
-    if not without_wrappers(tensors, others).keys().isdisjoint(without_wrappers(others, tensors)):
-        return True
+    """Whether two sets of weights are of one network, as the last weights and their average.
+
+    Without wrappers, more than half of the numbers of both have the same names and shapes.
+    """
+    smaller, larger = sorted((_numbers(tensors), _numbers(others)))
+    if 2 * smaller <= larger:
+        return False
+    bare, bare_others = _without_shared_prefixes(tensors), _without_shared_prefixes(others)
     return any(
-        not of_network(some, expected := _without_shared_prefixes(rest)).keys().isdisjoint(expected)
-        for some, rest in ((tensors, others), (others, tensors))
+        2 * _numbers({name: value for name, value in some.items() if _has_shape(rest.get(name), value)}) > larger
+        for some, rest in (
+            (without_wrappers(tensors, others), without_wrappers(others, tensors)),
+            (of_network(tensors, bare_others), bare_others),
+            (of_network(others, bare), bare),
+        )
     )
+
+
+def _has_shape(tensor: Tensor | None, other: Tensor) -> bool:
+    return tensor is not None and tensor.shape == other.shape
 
 
 def _without_shared_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -67,8 +67,12 @@ def _advice(labels: Array, count: int) -> str:
     """How to make integers [count] of labels of another type or shape; empty if that is not clear."""
     if labels.shape == (count, 1):
         return ", as labels[:, 0]"
-    if labels.ndim == 2 and len(labels) == count:
-        return ", as from argmax(1)"
-    if labels.shape == (count,) and labels.dtype.kind in "US":
+    if labels.ndim == 2 and len(labels) == count and labels.dtype.kind in "biuf":
+        is_one_hot = bool(np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all())
+        return ", as from argmax(1)" if is_one_hot else ""
+    if labels.shape != (count,):
+        return ""
+    if labels.dtype.kind in "US" and not np.char.isdigit(labels).all():
         return ", as class_names, labels = numpy.unique(labels, return_inverse=True) gives them"
-    return ", as from astype(int)" if labels.shape == (count,) else ""
+    are_whole = labels.dtype.kind not in "fc" or bool((labels == np.rint(labels)).all())
+    return ", as from astype(int)" if are_whole else ""
