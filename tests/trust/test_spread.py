@@ -12,7 +12,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
-from gradmeter import GradientMeter, TrustModel, UnsupportedModelError
+from gradmeter import GradientMeter, PixelMeter, TrustModel, UnsupportedModelError
 from gradmeter.reading.network import weights_hash
 from trust.trained import digits, loader, trained
 
@@ -52,6 +52,10 @@ def test_the_parameters_of_the_earlier_fsdp_have_no_gradient(mesh: DeviceMesh, o
     )
     with pytest.raises(UnsupportedModelError, match=r"'0' is wrapped in FullyShardedDataParallel.*gradients=False"):
         GradientMeter(network)(torch.rand(3, 1, 8, 8))
+    with pytest.raises(UnsupportedModelError, match="FullyShardedDataParallel"):
+        GradientMeter(network, gradients=False, probes=["odin"])(digits()[0][:3])
+    with pytest.raises(UnsupportedModelError, match="FullyShardedDataParallel"):
+        PixelMeter(network)(torch.rand(2, 1, 8, 8))
     readings = GradientMeter(network, gradients=False)(digits()[0][:3])
     expected = GradientMeter(trained(), gradients=False)(digits()[0][:3])
     torch.testing.assert_close(readings.logits, expected.logits)

@@ -360,10 +360,10 @@ class GradientMeter:
 
     def _tile_by_tile(self, batch: Inputs, groups: Sequence[Sequence[int]]) -> list[_TileReadings]:
         require_independent_samples(self._network)
-        if self.gradients and not self._plans:
+        gradients = self.gradients or any(getattr(probe, "needs_gradients", True) for probe in self._probes)
+        if gradients and not self._plans:
             require_registered_parameters(self._network)
-        probes_need_gradients = any(getattr(probe, "needs_gradients", True) for probe in self._probes)
-        with measuring(self._network, gradients=self.gradients or probes_need_gradients):
+        with measuring(self._network, gradients=gradients):
             return in_memory_format(self._network, batch, partial(self._in_tiles, groups))
 
     def _in_tiles(self, groups: Sequence[Sequence[int]], batch: Inputs) -> list[_TileReadings]:

@@ -22,6 +22,7 @@ from gradmeter.reading.network import (
     owning_modules,
     parameters_of,
     require_independent_samples,
+    require_registered_parameters,
     unwrapped,
 )
 from gradmeter.reading.pixels.blockwise import CutLayer
@@ -158,6 +159,7 @@ class PixelMeter:
         batch = Inputs.of(inputs)
         keep_freed_memory()
         require_independent_samples(self._network)
+        require_registered_parameters(self._network)
         return in_memory_format(self._network, batch, self._measured_in_format)
 
     def _measured_in_format(self, batch: Inputs) -> PixelReadings:
