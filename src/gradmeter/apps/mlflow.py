@@ -44,6 +44,8 @@ except ModuleNotFoundError as error:
     ) from error
 
 _TRUST, _WEIGHTS = "trust", "weights.safetensors"
+# Options of which MLflow takes one.
+_REQUIREMENTS = ("conda_env", "pip_requirements", "extra_pip_requirements")
 # Images that are decoded at a time.
 _AT_ONCE = 256
 _EXPECTED = "an array, a mapping to arrays, or contents of files (bytes) or texts in a list or a frame of one column"
@@ -68,7 +70,7 @@ def save_model(path: Path | str, trust: TrustModel, recipe: Recipe | None = None
         GradmeterError: before `fit`.
     """
     with tempfile.TemporaryDirectory() as folder:
-        mlflow.pyfunc.save_model(path, **_with_options(_contents(Path(folder), trust, recipe), options))
+        mlflow.pyfunc.save_model(path, **_arguments(Path(folder), trust, recipe, options))
 
 
 def log_model(name: str, trust: TrustModel, recipe: Recipe | None = None, **options: Any) -> Any:
@@ -87,11 +89,11 @@ def log_model(name: str, trust: TrustModel, recipe: Recipe | None = None, **opti
         Those of `save_model`.
     """
     with tempfile.TemporaryDirectory() as folder:
-        return mlflow.pyfunc.log_model(name=name, **_with_options(_contents(Path(folder), trust, recipe), options))
+        return mlflow.pyfunc.log_model(name=name, **_arguments(Path(folder), trust, recipe, options))
 
 
-def _contents(folder: Path, trust: TrustModel, recipe: Recipe | None) -> dict[str, Any]:
-    """Write the model's data to a folder, open them to check, and return arguments for MLflow."""
+def _arguments(folder: Path, trust: TrustModel, recipe: Recipe | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Write the model's data to a folder, open them to check, and return arguments for MLflow, with the options."""
     if recipe is None:
         if "recipe" not in trust.notes:
             raise InputError("the TrustModel does not say how to open its network; give a Recipe")
@@ -113,20 +115,12 @@ def _contents(folder: Path, trust: TrustModel, recipe: Recipe | None) -> dict[st
     described.notes = {**trust.notes, "recipe": recipe.to_json(), "answer": classifier.trial.tolist()}
     described.save(folder / _TRUST)
     _load_pyfunc(str(folder))  # compares the answers
-    kind = recipe.model.partition(":")[0]
-    extra = "" if recipe.runs_code else f"[{KINDS[kind][1]}]"
-    return {
-        "loader_module": __name__,
-        "data_path": str(folder),
-        "pip_requirements": [f"gradmeter{extra}=={__version__}", f"torch=={torch.__version__.partition('+')[0]}"],
-    }
-
-
-def _with_options(contents: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Add the user's options; MLflow takes one of three about requirements."""
-    if not options.keys().isdisjoint(("conda_env", "pip_requirements", "extra_pip_requirements")):
-        del contents["pip_requirements"]
-    return contents | options
+    arguments: dict[str, Any] = {"loader_module": __name__, "data_path": str(folder)}
+    if options.keys().isdisjoint(_REQUIREMENTS):
+        extra = "" if recipe.runs_code else f"[{KINDS[recipe.model.partition(':')[0]][1]}]"
+        torch_version = torch.__version__.partition("+")[0]
+        arguments["pip_requirements"] = [f"gradmeter{extra}=={__version__}", f"torch=={torch_version}"]
+    return arguments | options
 
 
 class Judging:
