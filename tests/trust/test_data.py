@@ -102,7 +102,12 @@ def test_forms_of_known_data(form: str, tmp_path: Path) -> None:
         (METER, lambda _: DataLoader(TensorDataset(IMAGES), batch_size=30)),
         (METER, lambda _: DataLoader(IMAGES, batch_size=30)),
         (METER, lambda _: [(IMAGES, "whatever is no label")]),
+        (METER, lambda _: (IMAGES, None)),
+        (METER, lambda _: [(IMAGES, None)]),
+        (METER, lambda _: [(IMAGES, IMAGES[:, 0])]),  # masks
         (NAMED, lambda _: [{"images": IMAGES}]),
+        (NAMED, lambda _: ((IMAGES - 1, torch.ones_like(IMAGES)), None)),
+        (NAMED, lambda _: [((IMAGES - 1, torch.ones_like(IMAGES)), None)]),
     ],
 )
 def test_forms_of_unknown_data(meter: GradientMeter, make: Callable[[Path], Any], tmp_path: Path) -> None:
@@ -193,6 +198,7 @@ def test_no_labels(data: Any) -> None:
         ((IMAGES, LABELS[:, None]), r"int64.*\(60, 1\)"),
         ([IMAGES.numpy(), [str(label) for label in LABELS.tolist()]], r"<U1.*\(60,\)"),
         ([IMAGES[:30], IMAGES[30:]], "a batch has no labels"),
+        ((IMAGES, None), "a batch has no labels"),
         ([(IMAGES, LABELS, LABELS)], "a batch is a tuple of 3"),
         (WHOLE.to_arrow().append_column("label", pa.array([None, *LABELS[1:].tolist()])), "float64"),
     ],
@@ -206,6 +212,20 @@ def test_invalid_labels(data: Any, message: str) -> None:
 def test_invalid_known_data(data: Any) -> None:
     with pytest.raises(InputError, match=rf"\b{type(data).__name__}\b"):
         read_known(METER, data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        DataLoader(TensorDataset(IMAGES, torch.ones_like(IMAGES)), 30),
+        [(IMAGES, torch.ones_like(IMAGES))],
+        (IMAGES, torch.ones_like(IMAGES)),
+        (IMAGES.numpy(), np.ones(IMAGES.shape), np.ones(IMAGES.shape)),
+    ],
+)
+def test_two_unknown_inputs_of_a_network_are_not_taken_for_labels_or_batches(data: Any) -> None:
+    with pytest.raises(InputError, match=r"tensors of the same shape \[\d+, 1, .*dict"):
+        read_unknown(NAMED, data)
 
 
 def test_loaders_without_batches() -> None:

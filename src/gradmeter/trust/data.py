@@ -151,10 +151,34 @@ def require_kinds(synthetic: Any) -> None:
 
 
 def read_unknown(meter: GradientMeter, data: Any) -> ReadData:
-    """Return readings of unknown inputs, in the forms of `read_known`; labels are optional and ignored."""
+    """Return readings of unknown inputs, in the forms of `read_known`; labels are optional and ignored.
+
+    Raises:
+        InputError: for tensors of the same shape, of which it is not clear whether they are inputs of one network,
+            such as tokens and their mask.
+    """
     if isinstance(data, (Tensor, np.ndarray, Readings)):
         return _read(meter, data)
-    return _concatenated([_read(meter, inputs) for inputs, _ in _batches(data)])
+    if isinstance(data, tuple):
+        _require_different_shapes(data)
+    parts = []
+    for inputs, labels in _batches(data):
+        _require_different_shapes((inputs, labels))
+        parts.append(_read(meter, inputs))
+    return _concatenated(parts)
+
+
+def _require_different_shapes(parts: tuple[Any, ...]) -> None:
+    """Check that unknown inputs are not several tensors [N, ...] of the same shape."""
+    if len(parts) < 2 or not all(isinstance(part, (Tensor, np.ndarray)) and part.ndim > 1 for part in parts):
+        return
+    shapes = {tuple(part.shape) for part in parts}
+    if len(shapes) == 1:
+        raise InputError(
+            f"unknown inputs are {len(parts)} tensors of the same shape {list(shapes.pop())}; expected inputs alone or "
+            "(inputs, labels): give several inputs of a network as a dict or as ((a, b), None), and several batches as "
+            "a list"
+        )
 
 
 def read_synthetic(meter: GradientMeter, kinds: Iterable[Iterable[Any]]) -> list[Readings]:
@@ -235,7 +259,7 @@ def _is_pair(data: Any) -> bool:
     labels = data[1]
     if isinstance(labels, list):
         return all(isinstance(label, int | np.integer) for label in labels)
-    return bool(getattr(labels, "ndim", None) == 1)
+    return labels is None or bool(getattr(labels, "ndim", None) == 1)
 
 
 def _require_labels(data: Any) -> None:
@@ -244,11 +268,16 @@ def _require_labels(data: Any) -> None:
     Raises:
         InputError: if the data are such a pair.
     """
-    if not isinstance(data, (tuple, list)) or len(data) != 2 or not isinstance(data[0], (Tensor, np.ndarray)):
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
         return
     inputs, labels = data
-    is_array = isinstance(labels, (Tensor, np.ndarray))
-    if labels.ndim < inputs.ndim if is_array else all(isinstance(label, str | float) for label in labels):
+    if not isinstance(inputs, (Tensor, np.ndarray)):
+        return
+    if isinstance(labels, (Tensor, np.ndarray)):
+        are_meant = labels.ndim < inputs.ndim
+    else:
+        are_meant = isinstance(labels, Iterable) and all(isinstance(label, str | float) for label in labels)
+    if are_meant:
         label_tensor(labels)
 
 

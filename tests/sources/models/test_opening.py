@@ -167,6 +167,9 @@ def of_timm():
 def of_timm_compiled():
     return torch.compile(of_timm(), backend="eager")
 
+def exported():
+    return torch.export.export(small().eval(), (torch.zeros(2, 1, 8, 8),)).module()
+
 def failing():
     raise RuntimeError("no such luck")
 
@@ -217,6 +220,14 @@ def test_function(module: str, tmp_path: Path) -> None:
 def test_function_that_returns_a_network_of_timm(function: str, module: str) -> None:
     classifier = open_model(f"{module}:{function}")
     assert classifier.batch(IMAGES).shape == (2, 3, 160, 160)  # type: ignore[union-attr]
+
+
+def test_function_that_returns_an_exported_network(module: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    classifier = open_model(f"{module}:exported", saved(network, tmp_path), ImageOptions(8, grey=True))
+    white = [Image.new("L", (8, 8), 255)] * 2
+    torch.testing.assert_close(classifier.network(classifier.batch(white)), network(torch.ones(2, 1, 8, 8)))
 
 
 def test_a_function_neither_prints_nor_goes_elsewhere(module: str, capsys: pytest.CaptureFixture[str]) -> None:

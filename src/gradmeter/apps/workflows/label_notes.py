@@ -46,8 +46,6 @@ def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, conflicts:
         twice = "1 input occurs" if conflicts == 1 else f"{conflicts:,} inputs occur"
         least = "at least one of them" if conflicts == 1 else "at least one of each"
         notes.append(f"{twice} more than once with different labels; {least} is wrong")
-    if len(labels) < FEW:
-        return tuple(notes)
     learned = inputs.probabilities is not None
     outputs = inputs.logits if inputs.probabilities is None else inputs.probabilities
     predictions = np.concatenate(
@@ -62,7 +60,7 @@ def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, conflicts:
             "agrees with more of them"
         )
     if not learned:
-        if agreement >= LEARNED:
+        if agreement >= LEARNED and len(labels) >= FEW:
             notes.append(
                 f"the network agrees with {percent(agreement, 2)} % of the labels; if it was trained on them, give "
                 "--learned, or wrong labels that it learned stay hidden"

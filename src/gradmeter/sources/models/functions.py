@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path, PurePath
 
@@ -82,7 +83,8 @@ def make_network(model: str) -> nn.Module:
     try:
         network = make()
         if isinstance(network, nn.Module):
-            network.eval()
+            with suppress(NotImplementedError):  # a module of torch.export stays in the mode of its export
+                network.eval()
     except (Exception, SystemExit) as error:
         expected = "without arguments" if isinstance(error, TypeError) else "that returns a network"
         raise InputError(

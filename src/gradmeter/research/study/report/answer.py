@@ -13,6 +13,7 @@ from gradmeter.research.study.report.results import StudyResults
 
 # Differences in AUROC of the paper's methods below this number of points count as "about as good".
 _SAME = 0.1
+_UNCLEAR = "not clearly better or worse"
 _TABLES = ("table1", "table2", "table3", "table4")
 _COLUMNS = {"wrong": "Wrong predictions", "letters": "Letters", "all": "All unknown images"}
 
@@ -138,7 +139,7 @@ def _meaning(results: StudyResults) -> str:
         return f"{comparison} Where it is worse, use the softmax."
     if "better" in verdicts.values():
         return f"{comparison} It needs no examples of the unknown images."
-    return f"{comparison} The differences are too small for these runs to resolve."
+    return f"{comparison} More runs would give narrower intervals."
 
 
 def _compared(results: StudyResults, score: str, concept: str) -> str | None:
@@ -148,7 +149,7 @@ def _compared(results: StudyResults, score: str, concept: str) -> str | None:
         if row["measure"] == "auroc" and {row["row"], row["column"]} == {score, concept}:
             low, high = number(row, "low"), number(row, "high")
             if low is not None and high is not None:
-                return "better" if low > 0 else "worse" if high < 0 else "about as good"
+                return "better" if low > 0 else "worse" if high < 0 else _UNCLEAR
     difference = _difference(results, score, concept)
     if difference is None:
         return None
