@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from gradmeter import DataError, GradientMeter, InputError, Readings, TrustModel
-from gradmeter.trust.data import read_inputs, read_known, read_synthetic, read_unknown
+from gradmeter.trust.data import KnownInputs, read_inputs, read_known, read_synthetic, read_unknown
 from trust.trained import digits, loader, noise, trained
 
 IMAGES, LABELS = (part[:60] for part in digits())
@@ -31,6 +31,15 @@ class Named(nn.Module):
 
 METER, NAMED = GradientMeter(trained()), GradientMeter(Named())
 WHOLE = METER(IMAGES)
+
+
+def known_inputs(tensors: int) -> KnownInputs:
+    known = KnownInputs()
+    known.add((IMAGES,) * tensors, LABELS)
+    return known
+
+
+READINGS, ONE, TWO = KnownInputs(), known_inputs(1), known_inputs(2)
 
 
 def assert_close(actual: Readings, expected: Readings) -> None:
@@ -111,7 +120,8 @@ def test_forms_of_known_data(form: str, tmp_path: Path) -> None:
     ],
 )
 def test_forms_of_unknown_data(meter: GradientMeter, make: Callable[[Path], Any], tmp_path: Path) -> None:
-    assert_close(read_unknown(meter, make(tmp_path)).readings, WHOLE)
+    for known in (READINGS, TWO if meter is NAMED else ONE):
+        assert_close(read_unknown(meter, make(tmp_path), known).readings, WHOLE)
 
 
 class Twins(Dataset[tuple[tuple[Tensor, Tensor], Tensor]]):
@@ -130,7 +140,7 @@ def test_samples_of_several_inputs_which_a_loader_puts_into_a_list() -> None:
     read, labels = read_known(NAMED, batches)
     assert_close(read.readings, WHOLE)
     assert labels.tolist() == LABELS.tolist()
-    assert_close(read_unknown(NAMED, batches).readings, WHOLE)
+    assert_close(read_unknown(NAMED, batches, TWO).readings, WHOLE)
 
 
 @pytest.mark.parametrize(
@@ -215,23 +225,40 @@ def test_invalid_known_data(data: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "known"),
     [
-        DataLoader(TensorDataset(IMAGES, torch.ones_like(IMAGES)), 30),
-        [(IMAGES, torch.ones_like(IMAGES))],
-        (IMAGES, torch.ones_like(IMAGES)),
-        (IMAGES.numpy(), np.ones(IMAGES.shape), np.ones(IMAGES.shape)),
+        (DataLoader(TensorDataset(IMAGES, torch.ones(60, 1, 1, 1)), 30), TWO),
+        ([(IMAGES, torch.ones_like(IMAGES))], TWO),
+        ([(IMAGES, LABELS)], TWO),
+        ((IMAGES, LABELS), TWO),
+        ((IMAGES, torch.ones_like(IMAGES)), TWO),
+        ([IMAGES.numpy(), np.ones(IMAGES.shape)], TWO),
+        (DataLoader(TensorDataset(IMAGES, torch.ones_like(IMAGES), LABELS), 30), TWO),
+        ([(IMAGES, torch.ones_like(IMAGES), LABELS)], ONE),
     ],
 )
-def test_two_unknown_inputs_of_a_network_are_not_taken_for_labels_or_batches(data: Any) -> None:
-    with pytest.raises(InputError, match=r"tensors of the same shape \[\d+, 1, .*dict"):
-        read_unknown(NAMED, data)
+def test_unknown_inputs_of_a_network_are_not_taken_for_labels_or_batches(data: Any, known: KnownInputs) -> None:
+    with pytest.raises(InputError, match=rf"not clear.* expected {known.tensors}, "):
+        read_unknown(NAMED, data, known)
+
+
+def test_unknown_inputs_are_compared_with_known_ones() -> None:
+    known, unknown = ((IMAGES, torch.zeros_like(IMAGES)), LABELS), DataLoader(TensorDataset(IMAGES, IMAGES), 30)
+    trust = TrustModel(NAMED, reads="forward")
+    with pytest.raises(InputError, match="not clear"):
+        trust.fit(known, [unknown])
+    with pytest.raises(InputError, match="not clear"):
+        trust.fit(known, synthetic=[unknown])
+    trust.fit(known)
+    with pytest.raises(InputError, match="not clear"):
+        trust.set_risk(0.5, known, [unknown], recurring=True)
 
 
 def test_loaders_without_batches() -> None:
-    for read in (read_known, read_unknown):
-        with pytest.raises(InputError, match="batches"):
-            read(METER, [])
+    with pytest.raises(InputError, match="batches"):
+        read_known(METER, [])
+    with pytest.raises(InputError, match="batches"):
+        read_unknown(METER, [], ONE)
 
 
 def test_a_loader_over_a_generator_cannot_be_read_twice() -> None:
@@ -253,7 +280,7 @@ def test_readings_of_zero_samples() -> None:
         with pytest.raises(InputError, match="samples"):
             read_inputs(METER, inputs)
     with pytest.raises(InputError, match="samples"):
-        read_unknown(METER, [(none, None)])
+        read_unknown(METER, [(none, None)], ONE)
 
 
 def test_readings_of_another_network() -> None:
@@ -265,7 +292,7 @@ def test_readings_of_another_network() -> None:
     with pytest.raises(InputError, match=r"\b0, 1, 4\b"):
         read_known(METER, frame.assign(label=0))
     with pytest.raises(InputError, match=r"\b0, 1, 4\b"):
-        read_unknown(METER, [other])
+        read_unknown(METER, [other], ONE)
     swapped = Readings(WHOLE.logits, WHOLE.log_scale, ("4", "0", "6", "all"), WHOLE.values)
     with pytest.raises(InputError, match="order"):
         read_inputs(METER, swapped)

@@ -113,9 +113,10 @@ def read_known(
                 f"a known input has the label {int(invalid[0])}; expected a class from 0 to {classes - 1}: pass inputs "
                 "of no class as unknowns"
             )
-        if not are_readings(inputs):
+        if collectors and not are_readings(inputs):
+            tensors = _to_tensors(inputs, _reference_weight(meter))
             for collector in collectors:
-                collector.add(_to_tensors(inputs, _reference_weight(meter)), labels[-1])
+                collector.add(tensors, labels[-1])
     if len({bool(part.readings.layers) for part in parts}) > 1:
         parts = [part.without_gradients() for part in parts]
     return _concatenated(parts), torch.cat(labels)
@@ -150,35 +151,56 @@ def require_kinds(synthetic: Any) -> None:
         raise InputError(f"synthetic is a {type(synthetic).__name__}; expected a list, as in synthetic=[loader]")
 
 
-def read_unknown(meter: GradientMeter, data: Any) -> ReadData:
+def read_unknown(meter: GradientMeter, data: Any, known: KnownInputs) -> ReadData:
     """Return readings of unknown inputs, in the forms of `read_known`; labels are optional and ignored.
 
     Raises:
-        InputError: for tensors of the same shape, of which it is not clear whether they are inputs of one network,
-            such as tokens and their mask.
+        InputError: for several tensors of which `known` does not tell whether they are inputs, labels or batches.
     """
     if isinstance(data, (Tensor, np.ndarray, Readings)):
         return _read(meter, data)
-    if isinstance(data, tuple):
-        _require_different_shapes(data)
+    if isinstance(data, (tuple, list)) and 1 < known.tensors == len(data):
+        known.require_clear(data)
     parts = []
     for inputs, labels in _batches(data):
-        _require_different_shapes((inputs, labels))
+        if labels is not None:
+            known.require_clear((inputs, labels))
+        elif isinstance(inputs, tuple) and len(inputs) > known.tensors:
+            known.require_clear(inputs)
         parts.append(_read(meter, inputs))
     return _concatenated(parts)
 
 
-def _require_different_shapes(parts: tuple[Any, ...]) -> None:
-    """Check that unknown inputs are not several tensors [N, ...] of the same shape."""
-    if len(parts) < 2 or not all(isinstance(part, (Tensor, np.ndarray)) and part.ndim > 1 for part in parts):
-        return
-    shapes = {tuple(part.shape) for part in parts}
-    if len(shapes) == 1:
-        raise InputError(
-            f"unknown inputs are {len(parts)} tensors of the same shape {list(shapes.pop())}; expected inputs alone or "
-            "(inputs, labels): give several inputs of a network as a dict or as ((a, b), None), and several batches as "
-            "a list"
-        )
+class KnownInputs:
+    """How many tensors the network takes for known inputs: a `Collector`.
+
+    Attributes:
+        tensors: the number of tensors; 0 if the known inputs are readings.
+    """
+
+    def __init__(self) -> None:
+        self.tensors = 0
+
+    def add(self, inputs: Any, labels: Tensor) -> None:
+        """Receive a batch of inputs."""
+        self.tensors = max(self.tensors, len(Inputs.of(inputs).tensors))
+
+    def require_clear(self, parts: Sequence[Any]) -> None:
+        """Check that a batch of unknown inputs is not tensors that may be inputs or labels.
+
+        Two tensors are inputs and labels if known inputs are one tensor.
+
+        Raises:
+            InputError: if it is.
+        """
+        if not self.tensors or (self.tensors == 1 and len(parts) == 2):
+            return
+        if all(isinstance(part, (Tensor, np.ndarray)) for part in parts):
+            raise InputError(
+                f"a batch of unknown inputs is {len(parts)} tensors, and it is not clear which are inputs; expected "
+                f"{self.tensors}, as in the known data: give (inputs, labels), with several inputs as a tuple or dict; "
+                "labels may be None"
+            )
 
 
 def read_synthetic(meter: GradientMeter, kinds: Iterable[Iterable[Any]]) -> list[Readings]:

@@ -25,6 +25,7 @@ from gradmeter.reading.scores import max_softmax
 from gradmeter.trust import saving
 from gradmeter.trust.data import (
     Collector,
+    KnownInputs,
     ReadData,
     are_readings,
     identifiers,
@@ -158,7 +159,7 @@ class TrustModel:
                 batches (inputs, labels) or dicts with "labels"; a pair of tensors or arrays; or an Arrow table or
                 pandas frame of readings with a column "label".
             unknowns: a list of data sets of unknown inputs, each in one of these forms; labels are optional and
-                ignored. Give two inputs of a network as a dict or as ((a, b), None).
+                ignored. Several inputs of a network are a dict or ((a, b), None).
             synthetic: synthetic unknowns, in the form of `unknowns`, to use instead of those made here.
 
         Raises:
@@ -168,12 +169,13 @@ class TrustModel:
         require_list(unknowns)
         require_kinds(synthetic)
         sample = ImageSample() if self.learns_from_synthetic and synthetic is None else None
-        known_data, labels, choice = self._read_known(known, [] if sample is None else [sample])
+        known_inputs = KnownInputs()
+        known_data, labels, choice = self._read_known(known, [known_inputs, *([] if sample is None else [sample])])
         activations = known_data.readings.activations
         _warn_of_doubts(known_data, labels)
         # The attributes change together at the end: after an error the model is as it was before.
         meter = self._meter_for(gradients=self._reads_gradients(choice), like=activations)
-        unknown_data = [read_unknown(meter, unknown) for unknown in unknowns]
+        unknown_data = [read_unknown(meter, unknown, known_inputs) for unknown in unknowns]
         require_disjoint(known_data, unknown_data)
         if self.learns_from_synthetic and activations is not None and not activations.layers:
             warn(
@@ -186,7 +188,7 @@ class TrustModel:
             synthetic_readings = read_synthetic(without_look, sample.unknowns(next(meter.model.parameters()).device))
         else:
             synthetic_readings = [
-                read_unknown(meter, kind).readings for kind in (() if synthetic is None else synthetic)
+                read_unknown(meter, kind, known_inputs).readings for kind in (() if synthetic is None else synthetic)
             ]
         training_data = (known_data, *unknown_data)
         judge = Judge.fit(
@@ -295,8 +297,9 @@ class TrustModel:
         require_list(unknowns)
         self._watch(known)
         thresholds = candidates(judge.held_out.score(score), least_probability)
-        known_data, labels = read_known(meter, known)
-        unknown_data = [read_unknown(meter, unknown) for unknown in unknowns]
+        known_inputs = KnownInputs()
+        known_data, labels = read_known(meter, known, known_inputs)
+        unknown_data = [read_unknown(meter, unknown, known_inputs) for unknown in unknowns]
         require_disjoint(known_data, unknown_data)
         parts = [known_data, *unknown_data]
         seen = [self._seen(part) for part in parts]
