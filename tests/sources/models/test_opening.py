@@ -1,6 +1,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torchvision.models import get_model
 from torchvision.models.squeezenet import SqueezeNet1_1_Weights
 
 from gradmeter import GradientMeter
-from gradmeter.errors import DataError, InputError
+from gradmeter.errors import DataError, GradmeterWarning, InputError
 from gradmeter.sources.models import Classifier, ImageOptions, open_model
 from gradmeter.sources.models.timm_models import with_timm_preprocessing
 from gradmeter.sources.samples import ImageKind, open_source
@@ -124,14 +125,23 @@ def test_torchvision_with_another_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("has_heads", [False, True])
-@pytest.mark.parametrize("scaled", [False, True])
-def test_torchvision_networks_that_rescale_their_inputs(scaled: bool, has_heads: bool, tmp_path: Path) -> None:
-    """They rescale as with their published weights, unless the user gives mean and std."""
+@pytest.mark.parametrize(
+    ("options", "rescales"),
+    [
+        (ImageOptions(), True),
+        (ImageOptions(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)), True),
+        (ImageOptions(mean=(0.5,), std=(0.5,)), False),
+    ],
+)
+def test_torchvision_networks_that_rescale_their_inputs(
+    options: ImageOptions, rescales: bool, has_heads: bool, tmp_path: Path
+) -> None:
+    """They rescale as with their published weights, and say so, unless the user gives another mean or std."""
     torch.manual_seed(0)
-    arguments = {"aux_logits": has_heads, "transform_input": not scaled}
+    arguments = {"aux_logits": has_heads, "transform_input": rescales}
     network = get_model("googlenet", num_classes=3, init_weights=False, **arguments)
-    options = ImageOptions(mean=(0.5,), std=(0.5,)) if scaled else None
-    classifier = open_model("torchvision:googlenet", saved(network, tmp_path), options)
+    with pytest.warns(GradmeterWarning, match="transform_input") if rescales else nullcontext():
+        classifier = open_model("torchvision:googlenet", saved(network, tmp_path), options)
     inputs = classifier.batch(IMAGES)
     with torch.inference_mode():
         assert torch.equal(classifier.network(inputs), network.eval()(inputs))

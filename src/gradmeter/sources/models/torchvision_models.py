@@ -9,7 +9,7 @@ import torchvision
 from torch import nn
 from torchvision.models import get_model, get_model_weights, list_models
 
-from gradmeter.errors import InputError
+from gradmeter.errors import InputError, warn
 from gradmeter.sources.models.classifier import Classifier
 from gradmeter.sources.models.contained import contained
 from gradmeter.sources.models.downloads import download
@@ -46,8 +46,13 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
         arguments: dict[str, Any] = {}
         if name in _TRANSFORM_INPUT:
             has_heads = any("aux" in key.lower() for key in tensors)
-            default_scale = options.mean is None and options.std is None
-            arguments = {"transform_input": default_scale, "aux_logits": has_heads, "init_weights": False}
+            rescales = not _changes_scale(options, published.transforms())
+            arguments = {"transform_input": rescales, "aux_logits": has_heads, "init_weights": False}
+            if rescales:
+                warn(
+                    f"{title} is built with transform_input=True, as for its published weights; if yours was trained "
+                    "without it, give a function that returns it (package.module:function)"
+                )
 
         def build(count: int | None) -> nn.Module:
             outputs = {} if count is None else {"num_classes": count}
@@ -66,3 +71,9 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
     return Classifier(
         title, network.eval(), classes, ImageKind(options.mode, settings["resize_size"]), Stacked(transform)
     )
+
+
+def _changes_scale(options: ImageOptions, published: Any) -> bool:
+    """Return whether mean or std differ from those of the published preprocessing."""
+    changed = options.changed()
+    return any(list(changed[name]) != list(getattr(published, name)) for name in ("mean", "std") if name in changed)
