@@ -116,6 +116,7 @@ def test_forms_of_known_data(form: str, tmp_path: Path) -> None:
         (METER, lambda _: [(IMAGES, IMAGES[:, 0])]),  # masks
         (NAMED, lambda _: [{"images": IMAGES}]),
         (NAMED, lambda _: ((IMAGES - 1, torch.ones_like(IMAGES)), None)),
+        (NAMED, lambda _: [IMAGES[:30], IMAGES[30:]]),
         (NAMED, lambda _: [((IMAGES - 1, torch.ones_like(IMAGES)), None)]),
     ],
 )
@@ -232,7 +233,8 @@ def test_invalid_known_data(data: Any) -> None:
         ([(IMAGES, LABELS)], TWO),
         ((IMAGES, LABELS), TWO),
         ((IMAGES, torch.ones_like(IMAGES)), TWO),
-        ([IMAGES.numpy(), np.ones(IMAGES.shape)], TWO),
+        ((IMAGES.numpy(), np.ones(IMAGES.shape), np.ones(IMAGES.shape)), TWO),
+        ((IMAGES, torch.ones_like(IMAGES)), known_inputs(3)),
         (DataLoader(TensorDataset(IMAGES, torch.ones_like(IMAGES), LABELS), 30), TWO),
         ([(IMAGES, torch.ones_like(IMAGES), LABELS)], ONE),
     ],

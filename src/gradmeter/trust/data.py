@@ -93,14 +93,16 @@ def read_known(
         InputError: if labels are missing, invalid, or not as many as the inputs.
     """
     parts, labels = [], []
-    for inputs, batch_labels in _batches(data):
+    for given, batch_labels in _batches(data):
         if batch_labels is None:
             _require_labels(data)
-            several = isinstance(inputs, tuple) and len(inputs) > 1
-            given = f"is a tuple of {len(inputs)}" if several else "has no labels"
+            several = isinstance(given, tuple) and len(given) > 1
+            problem = f"is a tuple of {len(given)}" if several else "has no labels"
             raise InputError(
-                f"a batch {given}; expected (inputs, labels) with integer classes [N], or a dict or table with 'label'"
+                f"a batch {problem}; expected (inputs, labels) with integer classes [N], or a dict or table with "
+                "'label'"
             )
+        inputs = given if are_readings(given) else _to_tensors(given, _reference_weight(meter))
         part = _read_earlier(earlier, inputs) if earlier and are_readings(inputs) else _read(meter, inputs)
         parts.append(part)
         labels.append(label_tensor(batch_labels))
@@ -113,10 +115,9 @@ def read_known(
                 f"a known input has the label {int(invalid[0])}; expected a class from 0 to {classes - 1}: pass inputs "
                 "of no class as unknowns"
             )
-        if collectors and not are_readings(inputs):
-            tensors = _to_tensors(inputs, _reference_weight(meter))
+        if not are_readings(inputs):
             for collector in collectors:
-                collector.add(tensors, labels[-1])
+                collector.add(inputs, labels[-1])
     if len({bool(part.readings.layers) for part in parts}) > 1:
         parts = [part.without_gradients() for part in parts]
     return _concatenated(parts), torch.cat(labels)
@@ -159,7 +160,7 @@ def read_unknown(meter: GradientMeter, data: Any, known: KnownInputs) -> ReadDat
     """
     if isinstance(data, (Tensor, np.ndarray, Readings)):
         return _read(meter, data)
-    if isinstance(data, (tuple, list)) and 1 < known.tensors == len(data):
+    if isinstance(data, tuple) and known.tensors > 1:
         known.require_clear(data)
     parts = []
     for inputs, labels in _batches(data):
@@ -186,20 +187,20 @@ class KnownInputs:
         self.tensors = max(self.tensors, len(Inputs.of(inputs).tensors))
 
     def require_clear(self, parts: Sequence[Any]) -> None:
-        """Check that a batch of unknown inputs is not tensors that may be inputs or labels.
+        """Check that the parts of unknown data are not tensors that may be inputs, labels or batches.
 
         Two tensors are inputs and labels if known inputs are one tensor.
 
         Raises:
-            InputError: if it is.
+            InputError: if they are.
         """
         if not self.tensors or (self.tensors == 1 and len(parts) == 2):
             return
         if all(isinstance(part, (Tensor, np.ndarray)) for part in parts):
             raise InputError(
-                f"a batch of unknown inputs is {len(parts)} tensors, and it is not clear which are inputs; expected "
-                f"{self.tensors}, as in the known data: give (inputs, labels), with several inputs as a tuple or dict; "
-                "labels may be None"
+                f"unknown inputs come as {len(parts)} tensors, and it is not clear which are inputs; expected "
+                f"{self.tensors}, as in the known data: give batches (inputs, labels), with several inputs as a tuple "
+                "or dict; labels may be None"
             )
 
 

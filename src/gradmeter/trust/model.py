@@ -159,7 +159,7 @@ class TrustModel:
                 batches (inputs, labels) or dicts with "labels"; a pair of tensors or arrays; or an Arrow table or
                 pandas frame of readings with a column "label".
             unknowns: a list of data sets of unknown inputs, each in one of these forms; labels are optional and
-                ignored. Several inputs of a network are a dict or ((a, b), None).
+                ignored. A batch of several inputs is a dict or ((a, b), None).
             synthetic: synthetic unknowns, in the form of `unknowns`, to use instead of those made here.
 
         Raises:

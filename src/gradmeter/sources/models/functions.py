@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from pathlib import Path, PurePath
 
 from torch import nn
+from torch.fx import GraphModule
 
 from gradmeter.errors import InputError, one_line
 from gradmeter.sources.models.array_batch import ArrayBatch
@@ -83,7 +84,8 @@ def make_network(model: str) -> nn.Module:
     try:
         network = make()
         if isinstance(network, nn.Module):
-            with suppress(NotImplementedError):  # a module of torch.export stays in the mode of its export
+            # A module of torch.export stays in the mode of its export.
+            with suppress(NotImplementedError) if isinstance(network, GraphModule) else nullcontext():
                 network.eval()
     except (Exception, SystemExit) as error:
         expected = "without arguments" if isinstance(error, TypeError) else "that returns a network"
