@@ -46,6 +46,11 @@ def test_every_type_of_numbers(dtype: torch.dtype) -> None:
     assert len(content_hashes({"tokens": tensor, "length": tensor[:, 0]})) == 3
 
 
+class Texts(nn.Module):
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        return input_ids * attention_mask
+
+
 @given(some.lists(some.lists(some.integers(1, 99), min_size=1, max_size=5), min_size=2, max_size=5))
 def test_padding_is_not_content(texts: list[list[int]]) -> None:
     def batch(rows: list[list[int]], width: int) -> dict[str, torch.Tensor]:
@@ -54,9 +59,12 @@ def test_padding_is_not_content(texts: list[list[int]]) -> None:
         return {"input_ids": tokens, "attention_mask": mask}
 
     together = content_hashes(batch(texts, 8))
-    for hashed, text in zip(together, texts, strict=True):
-        assert content_hashes(batch([text], len(text))) == [hashed]
-    assert len(set(together.tolist())) == len(set(map(tuple, texts)))
+    by_position = content_hashes((*batch(texts, 8).values(),), Texts())
+    for hashed, in_tuple, text in zip(together, by_position, texts, strict=True):
+        alone = batch([text], len(text))
+        assert content_hashes(alone) == [hashed]
+        assert content_hashes((*alone.values(),), nn.DataParallel(Texts())) == [in_tuple]
+    assert len(set(together.tolist())) == len(set(by_position.tolist())) == len(set(map(tuple, texts)))
 
 
 @pytest.mark.parametrize(("name", "axis"), [("inputs_embeds", 1), ("bbox", 1), ("input_features", 2)])

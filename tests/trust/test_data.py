@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from gradmeter import DataError, GradientMeter, InputError, Readings, TrustModel
 from gradmeter.trust.data import KnownInputs, read_inputs, read_known, read_synthetic, read_unknown
+from gradmeter.trust.labels.inputs import read_labels
 from trust.trained import digits, loader, noise, trained
 
 IMAGES, LABELS = (part[:60] for part in digits())
@@ -175,6 +176,29 @@ def test_readings_are_not_measured_again() -> None:
     assert torch.equal(readings.values, WHOLE.values)
 
 
+class Masked(nn.Module):
+    """A network of texts that takes the mask of padding by position."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.head = nn.Embedding(20, 8), nn.Linear(8, 3)
+
+    def forward(self, tokens: Tensor, attention_mask: Tensor) -> Tensor:
+        logits: Tensor = self.head((self.tokens(tokens) * attention_mask[..., None]).sum(1))
+        return logits
+
+
+def test_texts_with_other_padding_are_equal_if_the_mask_comes_by_position() -> None:
+    meter, labels = GradientMeter(Masked().eval()), torch.tensor([0, 1])
+    tokens, mask = torch.tensor([[3, 4, 5], [6, 7, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0]])
+    pad = nn.ConstantPad1d((0, 2), 0)
+    read, _ = read_known(meter, ((tokens, mask), labels))
+    padded, _ = read_known(meter, ((pad(tokens), pad(mask)), labels))
+    assert read.contents[1] == padded.contents[1]
+    checked = read_labels(meter, (pad(tokens), pad(mask)), labels, gradients=False)
+    assert checked.contents[1] == read.contents[1]
+
+
 # --- errors
 
 
@@ -254,6 +278,11 @@ def test_unknown_inputs_are_compared_with_known_ones() -> None:
     trust.fit(known)
     with pytest.raises(InputError, match="not clear"):
         trust.set_risk(0.5, known, [unknown], recurring=True)
+
+
+def test_a_single_batch_is_to_be_put_in_a_list() -> None:
+    with pytest.raises(InputError, match="put a single batch in a list"):
+        read_unknown(NAMED, {"images": IMAGES}, ONE)
 
 
 def test_loaders_without_batches() -> None:

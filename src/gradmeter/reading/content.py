@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from gradmeter.reading.columns import plain_numbers
 from gradmeter.reading.inputs import Inputs, position_axis
+from gradmeter.reading.network.structure import unwrapped
 from gradmeter.reading.readings import Readings
 
 HASH_COLUMN = "content_hash"
@@ -20,17 +22,19 @@ HASH_COLUMN = "content_hash"
 _BYTES = 8
 
 
-def content_hashes(inputs: Any) -> NDArray[np.uint64]:
+def content_hashes(inputs: Any, network: nn.Module | None = None) -> NDArray[np.uint64]:
     """Hash each sample of a batch; equal samples have equal hashes in every batch and on every machine.
 
     Args:
         inputs: N samples, as for a meter. Entries that an attention mask excludes, the name of a single tensor, and the
             size of an integer dtype do not affect the hash.
+        network: takes the inputs; the names of its parameters tell which input of a tuple is the attention mask.
 
     Returns:
         [N] uint64; in a million different samples the probability of a collision is 3e-8.
     """
     batch = Inputs.of(inputs)
+    batch = batch if network is None else batch.for_network(unwrapped(network))
     arguments = [("", value) for value in batch.args] + sorted(batch.kwargs.items(), key=lambda item: item[0])
     tensors = [(name, _widened(value.cpu())) for name, value in arguments if isinstance(value, torch.Tensor)]
     if len(tensors) == 1:

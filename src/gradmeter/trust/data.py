@@ -233,13 +233,11 @@ def require_disjoint(known: ReadData, unknowns: Sequence[ReadData]) -> None:
 
 
 def _read(meter: GradientMeter, inputs: Any) -> ReadData:
+    if not are_readings(inputs):
+        tensors = _to_tensors(inputs, _reference_weight(meter))
+        return ReadData(meter(tensors), content_hashes(tensors, meter.model))
     readings = read_inputs(meter, inputs)
-    if isinstance(inputs, Readings):
-        contents = reading_hashes(readings)
-    elif are_readings(inputs):
-        contents = table_contents(inputs, readings)
-    else:
-        contents = content_hashes(_to_tensors(inputs, _reference_weight(meter)))
+    contents = reading_hashes(readings) if isinstance(inputs, Readings) else table_contents(inputs, readings)
     return ReadData(readings, contents)
 
 
@@ -254,9 +252,10 @@ def _batches(data: Any) -> Iterator[tuple[Any, Any]]:
     elif isinstance(data, Iterable) and not isinstance(data, (Tensor, np.ndarray, Mapping)):
         yield from map(_split, data)
     else:
+        hint = ": put a single batch in a list" if isinstance(data, Mapping) else ""
         raise InputError(
             f"the data is a {type(data).__name__}; expected a loader of batches, a pair (inputs, labels), or a table "
-            "of readings"
+            f"of readings{hint}"
         )
 
 

@@ -499,7 +499,7 @@ def _require_new(seen: Sequence[NDArray[np.bool_]]) -> None:
     if seen_count:
         raise InputError(
             f"fit has seen {seen_count:,} of these {count:,} inputs, or inputs with the same readings; expected new "
-            "inputs: remove those for which learned_from(content_hashes(inputs)) or "
+            "inputs: remove those for which learned_from(content_hashes(inputs, network)) or "
             "learned_from(reading_hashes(readings)) is true, with both functions of gradmeter.reading.content; or, if "
             "inputs recur as short texts do, give recurring=True and data that were drawn independently of those of fit"
         )

@@ -166,7 +166,7 @@ def read_labels(meter: GradientMeter, inputs: Any, labels: Any, *, gradients: bo
         embedding.float().cpu().numpy(),
         given=readings if gradients else None,
         at=at,
-        contents=content_hashes(inputs),
+        contents=content_hashes(inputs, meter.model),
     )
 
 
