@@ -65,6 +65,16 @@ def test_a_padded_sample_is_read_as_alone(width: int, left: bool, gradients: boo
 
 
 @pytest.mark.parametrize("gradients", [True, False])
+def test_texts_of_several_lengths_take_one_pass(gradients: bool) -> None:
+    network = Texts(4).eval()
+    measure, padded, passes = meter(network, gradients=gradients), batch(), []
+    measure(padded)
+    with network.register_forward_hook(lambda *_: passes.append(1)):
+        measure(padded)
+    assert len(passes) == 1
+
+
+@pytest.mark.parametrize("gradients", [True, False])
 def test_padding_is_left_out_if_the_mask_is_a_positional_argument(gradients: bool) -> None:
     network, padded = Texts(4).eval(), batch()
     named, given = (meter(network, gradients=gradients)(inputs) for inputs in (padded, (*padded.values(),)))

@@ -9,7 +9,6 @@ from functools import partial
 from math import inf
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
@@ -334,19 +333,15 @@ class GradientMeter:
         if self._parameters_changed():  # a layer was replaced since the last call
             self._look_up_parameters()
         keep_freed_memory()
-        # Layers' outputs at padded positions are left out.
-        groups = batch.equally_padded() if self.activations else [range(batch.samples)]
-        parts = self._tile_by_tile(batch, groups)
+        parts = self._tile_by_tile(batch)
         if self._parameters_changed():  # a lazy layer was created in the forward pass
             self._look_up_parameters()
-            parts = self._tile_by_tile(batch, groups)
+            parts = self._tile_by_tile(batch)
             if self._parameters_changed():
                 raise UnsupportedModelError(
                     "the network creates new parameters in every call; expected a trained network, which keeps its own"
                 )
         readings = self._readings(parts)
-        if len(groups) > 1:
-            readings = readings.rows(np.argsort(np.concatenate(groups)))
         if batch.labels is not None:
             readings = replace(readings, pseudo_label=LABELS)
         # The logits of a few samples may add up to 1 by chance.
@@ -358,31 +353,25 @@ class GradientMeter:
     def _parameters_changed(self) -> bool:
         return self._parameter_ids != list(map(id, parameters_of(modules_of(self._network))))
 
-    def _tile_by_tile(self, batch: Inputs, groups: Sequence[Sequence[int]]) -> list[_TileReadings]:
+    def _tile_by_tile(self, batch: Inputs) -> list[_TileReadings]:
         require_independent_samples(self._network)
         gradients = self.gradients or any(getattr(probe, "needs_gradients", True) for probe in self._probes)
         if gradients and not self._plans:
             require_registered_parameters(self._network)
         with measuring(self._network, gradients=gradients):
-            return in_memory_format(self._network, batch, partial(self._in_tiles, groups))
+            return in_memory_format(self._network, batch, self._in_tiles)
 
-    def _in_tiles(self, groups: Sequence[Sequence[int]], batch: Inputs) -> list[_TileReadings]:
+    def _in_tiles(self, batch: Inputs) -> list[_TileReadings]:
         self._warnings.padded_logits(self._network, batch)
         with torch.set_grad_enabled(self.gradients):  # as in `_measure`: PyTorch may call other layers without
             self._outputs.learn_lengths(partial(answer, self._network), batch)
-        parts = []
-        for group in groups:
-            parts += self._group_tile_by_tile(batch, group)
-        return parts
-
-    def _group_tile_by_tile(self, batch: Inputs, group: Sequence[int]) -> list[_TileReadings]:
         parts, start = [], 0
-        while start < len(group):
+        while start < batch.samples:
             size = self._tile or self._tiles.get(batch.shapes, _SMALLEST_TILE)
             # Tiles of equal size, because a small last tile would be slow.
-            remaining = len(group) - start
+            remaining = batch.samples - start
             size = math.ceil(remaining / math.ceil(remaining / size))
-            rows = group[start : start + size]
+            rows = range(batch.samples)[start : start + size]
             try:
                 parts += self._measure_separately(batch.rows(rows))
             except NotFinite as error:
@@ -485,7 +474,7 @@ class GradientMeter:
         if forward.outputs.unfit:
             raise Inseparable(forward.outputs.unfit)
         plan = self._known_plan(forward) or self._probed_plan(forward, tile) or self._plan(forward)
-        # A sample alone, which is the only one with its padding, does not show how a tile is measured.
+        # A sample alone does not show how a tile is measured.
         if tile.samples > 1:
             size = self._tiles.get(tile.shapes) or self._tile_size(forward)
             # One planning pass can tell this many samples apart.

@@ -86,10 +86,10 @@ class PowerSums:
         """Merge several groups of entries of the same samples into one group."""
         if len(groups) == 1:
             return groups[0]
-        return cls(sum(group.count for group in groups), _merged(torch.stack([group.numbers for group in groups])))
+        return cls(sum(group.count for group in groups), merged(torch.stack([group.numbers for group in groups])))
 
 
-def _merged(numbers: Tensor) -> Tensor:
+def merged(numbers: Tensor) -> Tensor:
     """Merge the numbers of groups [groups, ..., 7] into those of one group, [..., 7]."""
     return torch.cat([numbers[..., :5].sum(0), numbers[..., 5:6].amin(0), numbers[..., 6:].amax(0)], dim=-1)
 
@@ -102,7 +102,8 @@ class Moments:
 
     Attributes:
         numbers: [N, groups, 7] as in `PowerSums`; [N, 7] for one group.
-        count: number of entries of each group, [groups]; an integer for one group.
+        count: number of entries of each group, [groups], or [N, groups] if it differs between samples; an integer for
+            one group.
     """
 
     numbers: Tensor
@@ -309,10 +310,10 @@ class Layers:
     def moments(self, numbers: Tensor) -> Moments:
         """Return moments of the layers and of the network, from the numbers [parameters, N, 7] of `PowerSums`."""
         (_, first), *further = self._turns
-        merged = numbers[first]
+        layered = numbers[first]
         for layers, parameters in further:
-            merged[layers] = _merged(torch.stack([merged[layers], numbers[parameters]]))
-        everything = torch.cat([merged, _merged(merged).unsqueeze(0)]).transpose(0, 1)
+            layered[layers] = merged(torch.stack([layered[layers], numbers[parameters]]))
+        everything = torch.cat([layered, merged(layered).unsqueeze(0)]).transpose(0, 1)
         return Moments(everything, torch.tensor(self._counts, dtype=numbers.dtype, device=numbers.device))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -50,26 +52,38 @@ class OutputSums:
     """Sums of the outputs of a network's layers for N samples: those of `PowerSums`, then the number of values above 0.
 
     Attributes:
-        counts: number of entries per sample of each output.
+        counts: number of entries per sample of each output, [N] if it differs between samples.
     """
 
     def __init__(self, samples: int) -> None:
-        self.counts: list[int] = []
+        self.counts: list[int | Tensor] = []
         self._samples = samples
         self._compiled = False
         self._numbers = torch.empty(0, samples, _OUTPUT_SUMS, dtype=torch.float64, device="cpu")
         self._array = self._numbers.numpy()
 
-    def add(self, output: Tensor) -> int:
-        """Add an output [N, ...] with at least one entry per sample, and return its index."""
+    def add(self, output: Tensor, kept: Tensor | None = None) -> int:
+        """Add an output [N, ...] and return its index.
+
+        Args:
+            output: with at least one entry per sample.
+            kept: which entries count, [N, ...], at least one per sample; it broadcasts to the output. None if all do.
+        """
         index = len(self.counts)
         if index == len(self._numbers):
             self._grow(output.device)
+        # Zeros do not change the sums.
+        counted = output if kept is None else output.masked_fill(~kept, 0)
         if self._compiled and output.is_cpu and output.dtype in _COMPILED_TYPES:
-            compiled.reduce_output(output, self._array[index])
+            compiled.reduce_output(counted, self._array[index])
         else:
-            self._numbers[index] = portable.reduce_output(output.detach())
-        self.counts.append(output.numel() // self._samples)
+            self._numbers[index] = portable.reduce_output(counted.detach())
+        entries = output.numel() // self._samples
+        if kept is None:
+            self.counts.append(entries)
+        else:
+            self.counts.append(kept.flatten(1).sum(1) * (entries * self._samples // kept.numel()))
+            _mend_extremes(self._numbers[index], output.detach(), kept)
         return index
 
     def _grow(self, device: torch.device) -> None:
@@ -87,6 +101,16 @@ class OutputSums:
     def numbers(self) -> Tensor:
         """The sums, [outputs, N, 8] float64."""
         return self._numbers[: len(self.counts)]
+
+
+def _mend_extremes(numbers: Tensor, output: Tensor, kept: Tensor) -> None:
+    """Replace an extreme of 0 by that of the kept entries: it may be of the zeros that took the place of others."""
+    for column, sign in ((5, 1), (6, -1)):
+        rows = (numbers[:, column] == 0).nonzero()[:, 0]
+        if len(rows):
+            doubtful, counted = (tensor[rows.to(output.device)] for tensor in (output, kept))
+            least = (sign * doubtful).masked_fill(~counted, math.inf).flatten(1).amin(1)
+            numbers[rows, column] = sign * least.to(numbers)
 
 
 def correlate(delta: Tensor, activation: Tensor, geometry: Geometry) -> tuple[PowerSums, Tensor | None]:

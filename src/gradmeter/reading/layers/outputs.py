@@ -18,7 +18,7 @@ from gradmeter.reading.capture import SampleAxis, growing_dimension
 from gradmeter.reading.hooks import Hook, Hooks
 from gradmeter.reading.inputs import PROBE_SAMPLES, Inputs
 from gradmeter.reading.kernels import OutputSums
-from gradmeter.reading.statistics import Moments, PowerSums, statistics_of
+from gradmeter.reading.statistics import Moments, merged, statistics_of
 
 # Samples of other content, made from one.
 _OTHERS = 5
@@ -50,7 +50,7 @@ class LayerOutputs:
         self.unknown = False
         self.unfit: str | None = None
         self._sums = OutputSums(samples)
-        # Size of all outputs, with those at padded positions.
+        # Size of all outputs.
         self._bytes = 0
         # Indices of each layer's outputs in the sums.
         self._indices: dict[str, list[int]] = {}
@@ -61,10 +61,10 @@ class LayerOutputs:
         """Number of samples whose outputs take `size` bytes on average; None if there were no outputs."""
         return int(size * len(self._sums.counts) * self.samples / self._bytes) if self._bytes else None
 
-    def add(self, layer: str, output: Tensor, size: int) -> None:
-        """Add an output, [N, ...], without padded positions; with them it takes `size` bytes."""
-        self._bytes += size
-        self._indices.setdefault(layer, []).append(self._sums.add(output))
+    def add(self, layer: str, output: Tensor, kept: Tensor | None) -> None:
+        """Add an output, [N, ...]; `kept` is false at padded positions, and broadcasts to it."""
+        self._bytes += output.nbytes
+        self._indices.setdefault(layer, []).append(self._sums.add(output, kept))
 
     def add_candidate(self, layer: str, activation: Any, output: Tensor) -> None:
         """Keep the input of a layer that may be the last one."""
@@ -83,12 +83,16 @@ class LayerOutputs:
         # All layers at once, because each takes many small operations.
         numbers, counts = self._of_layers(layers)
         numbers = numbers.to(device).transpose(0, 1)
-        count = torch.tensor(counts, dtype=numbers.dtype, device=device)
+        if any(isinstance(count, Tensor) for count in counts):
+            columns = [torch.as_tensor(count, device=device).expand(self.samples) for count in counts]
+            count = torch.stack(columns, dim=1).to(numbers.dtype)
+        else:
+            count = torch.tensor(counts, dtype=numbers.dtype, device=device)
         values = statistics_of(Moments(numbers[..., :-1], count))
         return torch.cat([values, (numbers[..., -1] / count).unsqueeze(2)], dim=2)
 
-    def _of_layers(self, layers: tuple[str, ...]) -> tuple[Tensor, list[int]]:
-        """Sums [layers, N, 8] and numbers of entries over all outputs of each layer."""
+    def _of_layers(self, layers: tuple[str, ...]) -> tuple[Tensor, list[int | Tensor]]:
+        """Sums [layers, N, 8] and numbers of entries, as in `OutputSums`, over all outputs of each layer."""
         sums, counts = self._sums.numbers, self._sums.counts
         if len(counts) == len(layers) == len(self._indices) and layers == tuple(self._indices):
             return sums, counts  # one output per layer, in order: the usual case
@@ -100,8 +104,7 @@ class LayerOutputs:
         for row, calls in enumerate(indices):
             if len(calls) > 1:
                 parts = sums[calls]
-                groups = [PowerSums(counts[call], part) for call, part in zip(calls, parts[..., :-1], strict=True)]
-                numbers[row, :, :-1] = PowerSums.merge(groups).numbers
+                numbers[row, :, :-1] = merged(parts[..., :-1])
                 numbers[row, :, -1] = parts[..., -1].sum(0)
         return numbers, [sum(counts[call] for call in calls) for calls in indices]
 
@@ -273,13 +276,11 @@ class OutputReader:
         """Collect the outputs of the layers in a forward pass with these inputs inside the block.
 
         Outputs at padded positions are left out: they depend on the rest of the batch.
-
-        Args:
-            inputs: all samples have the same padding.
         """
         samples, axes = inputs.samples, self._axes[inputs.options]
         positions = self._positions.get(inputs.options, {})
-        mask = None if inputs.mask is None else inputs.mask[0]
+        # A sample that is nothing but padding is read whole.
+        mask = None if inputs.mask is None else inputs.mask | ~inputs.mask.any(1, keepdim=True)
         images = inputs.options, tuple(shape for shape in inputs.shapes if len(shape) > 2)
         outputs = LayerOutputs(samples)
 
@@ -298,15 +299,18 @@ class OutputReader:
             if (axis is not None or (lost and samples == 1)) and output.numel():
                 # Alone, a sample has the whole output.
                 rows = output.unsqueeze(0) if axis is None else axis.rows(output, samples)
+                kept = None
                 # Pooled outputs [N, D] have no positions.
                 if mask is not None and rows.dim() > 2:
-                    first = rows.shape.index(len(mask), 1) if len(mask) in rows.shape[1:] else None
+                    length = mask.shape[1]
+                    first = rows.shape.index(length, 1) if length in rows.shape[1:] else None
                     dim = positions.get(call, first)
-                    if dim is not None and rows.shape[dim] == len(mask):
-                        rows = rows.index_select(dim, mask.nonzero()[:, 0]) if bool(mask.any()) else rows
+                    if dim is not None and rows.shape[dim] == length:
+                        around = [1] * (dim - 1), [1] * (rows.dim() - dim - 1)
+                        kept = mask.to(rows.device).view(samples, *around[0], length, *around[1])
                     elif dim is not None or self._shapes.setdefault((images, call), rows.shape[1:]) != rows.shape[1:]:
                         self.padded.add(call[0])
-                outputs.add(call[0], rows, output.nbytes)
+                outputs.add(call[0], rows, kept)
 
         with self.observe(add):
             yield outputs
