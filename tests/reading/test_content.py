@@ -1,12 +1,15 @@
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as some
 from torch import nn
 
-from gradmeter import GradientMeter
-from gradmeter.reading.content import content_hashes, reading_hashes
+from gradmeter import DataError, GradientMeter
+from gradmeter.reading.content import content_hashes, reading_hashes, table_contents
 from gradmeter.reading.readings import Readings
 
 IMAGES = torch.rand(6, 3, 4, 5, generator=torch.Generator().manual_seed(0))
@@ -59,12 +62,11 @@ def test_padding_is_not_content(texts: list[list[int]]) -> None:
         return {"input_ids": tokens, "attention_mask": mask}
 
     together = content_hashes(batch(texts, 8))
-    by_position = content_hashes((*batch(texts, 8).values(),), Texts())
-    for hashed, in_tuple, text in zip(together, by_position, texts, strict=True):
-        alone = batch([text], len(text))
-        assert content_hashes(alone) == [hashed]
-        assert content_hashes((*alone.values(),), nn.DataParallel(Texts())) == [in_tuple]
-    assert len(set(together.tolist())) == len(set(by_position.tolist())) == len(set(map(tuple, texts)))
+    for hashed, text in zip(together, texts, strict=True):
+        assert content_hashes(batch([text], len(text))) == [hashed]
+    assert len(set(together.tolist())) == len(set(map(tuple, texts)))
+    for network in (Texts(), nn.DataParallel(Texts())):
+        assert np.array_equal(content_hashes((*batch(texts, 8).values(),), network), together)
 
 
 @pytest.mark.parametrize(("name", "axis"), [("inputs_embeds", 1), ("bbox", 1), ("input_features", 2)])
@@ -106,3 +108,39 @@ def test_readings_of_different_inputs_differ_even_if_their_logits_are_equal(
     assert len(torch.unique(readings.logits, dim=0)) < len(readings)
     assert len(np.unique(hashes)) == len(readings)
     np.testing.assert_array_equal(reading_hashes(Readings.from_arrow(readings.to_arrow())), hashes)
+
+
+METER = GradientMeter(nn.Sequential(nn.Flatten(), nn.Linear(60, 3)).eval(), gradients=False)
+HASHES = pa.array(content_hashes(IMAGES))
+
+
+def hashed(column: pa.Array) -> pa.Table:
+    return METER(IMAGES).to_arrow().append_column("content_hash", column)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        hashed(HASHES),
+        hashed(pa.array(HASHES.to_numpy().view(np.int64))),
+        hashed(HASHES.cast(pa.decimal128(20, 0))),
+        hashed(HASHES.cast(pa.string())),
+        hashed(HASHES).to_pandas().astype({"content_hash": object}),
+        hashed(HASHES).to_pandas().astype({"content_hash": "UInt64"}),
+    ],
+    ids=["uint64", "int64", "decimal", "text", "objects", "nullable"],
+)
+def test_hashes_of_a_table_whatever_their_type(table: Any) -> None:
+    assert table_contents(table, METER(IMAGES)).tolist() == HASHES.to_pylist()
+
+
+def test_rows_without_a_hash() -> None:
+    readings = METER(IMAGES)
+    some = pa.array([*HASHES.to_pylist()[:4], None, None], pa.uint64())
+    assert table_contents(hashed(some), readings).tolist() == [*HASHES.to_pylist()[:4], *reading_hashes(readings)[4:]]
+
+
+@pytest.mark.parametrize("column", [HASHES.to_numpy().astype(float), ["0x5f"] * 6])
+def test_hashes_that_are_no_whole_numbers(column: Any) -> None:
+    with pytest.raises(DataError, match=r"content_hash has values of type .* expected whole numbers"):
+        table_contents(hashed(pa.array(column)), METER(IMAGES))

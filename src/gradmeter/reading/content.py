@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from gradmeter.errors import DataError
 from gradmeter.reading.columns import plain_numbers
 from gradmeter.reading.inputs import Inputs, position_axis
 from gradmeter.reading.network.structure import unwrapped
@@ -28,13 +29,14 @@ def content_hashes(inputs: Any, network: nn.Module | None = None) -> NDArray[np.
     Args:
         inputs: N samples, as for a meter. Entries that an attention mask excludes, the name of a single tensor, and the
             size of an integer dtype do not affect the hash.
-        network: takes the inputs; the names of its parameters tell which input of a tuple is the attention mask.
+        network: takes the inputs. The names of its parameters name those of a tuple, which then has the same hashes as
+            a dict.
 
     Returns:
         [N] uint64; in a million different samples the probability of a collision is 3e-8.
     """
     batch = Inputs.of(inputs)
-    batch = batch if network is None else batch.for_network(unwrapped(network))
+    batch = batch if network is None else batch.named_for(unwrapped(network))
     arguments = [("", value) for value in batch.args] + sorted(batch.kwargs.items(), key=lambda item: item[0])
     tensors = [(name, _widened(value.cpu())) for name, value in arguments if isinstance(value, torch.Tensor)]
     if len(tensors) == 1:
@@ -77,10 +79,29 @@ def reading_hashes(readings: Readings) -> NDArray[np.uint64]:
 def table_contents(table: Any, readings: Readings) -> NDArray[np.uint64]:
     """Return the hashes of the inputs of an Arrow table or pandas frame of readings, [N].
 
-    Tables of earlier versions have none; those of the readings take their place.
+    Rows without one, as in tables of earlier versions, get the hash of their readings. What cannot store uint64 may
+    have turned the hashes into signed integers, decimals or texts.
+
+    Raises:
+        DataError: if a hash is no whole number: others are rounded.
     """
-    columns = table.column_names if isinstance(table, pa.Table) else table.columns
-    return np.asarray(table[HASH_COLUMN].to_numpy()) if HASH_COLUMN in columns else reading_hashes(readings)
+    is_arrow = isinstance(table, pa.Table)
+    if HASH_COLUMN not in (table.column_names if is_arrow else table.columns):
+        return reading_hashes(readings)
+    column = table[HASH_COLUMN]
+    missing = np.asarray(column.is_null() if is_arrow else column.isna())
+    values = column.to_numpy()
+    if values.dtype == np.uint64:
+        return np.asarray(values)
+    hashes = reading_hashes(readings)
+    exact = column.to_pylist() if is_arrow else column.tolist()
+    try:
+        hashes[~missing] = [int(str(value)) % 2**64 for value, none in zip(exact, missing, strict=True) if not none]
+    except ValueError as error:
+        raise DataError(
+            f"{HASH_COLUMN} has values of type {values.dtype}; expected whole numbers, as gradmeter writes them"
+        ) from error
+    return hashes
 
 
 def _widened(tensor: torch.Tensor) -> torch.Tensor:

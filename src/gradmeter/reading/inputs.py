@@ -69,6 +69,8 @@ class Inputs:
             raise InputError("the batch has 0 samples; expected at least 1")
         if labels is None:
             return inputs
+        if isinstance(labels, Tensor):
+            _require_dense(labels, "labels are")
         if (
             not isinstance(labels, Tensor)
             or labels.shape != shapes[0][:1]
@@ -77,7 +79,6 @@ class Inputs:
         ):
             shape = f"{tuple(labels.shape)} {labels.dtype}" if isinstance(labels, Tensor) else type(labels).__name__
             raise InputError(f"labels are {shape}; expected an integer tensor of shape ({shapes[0][0]},)")
-        _require_values(labels, "labels are")
         return replace(inputs, labels=labels.detach().long())
 
     @cached_property
@@ -103,15 +104,14 @@ class Inputs:
 
     def for_network(self, network: nn.Module) -> Inputs:
         """The same arguments, with the place of the mask according to the parameters of the network's forward pass."""
-        if len(self.args) < 2:
-            return self
-        try:
-            parameters = signature(network.forward).parameters.values()
-        # TorchScript has none; from Python 3.14 on, annotations that are not imported raise a NameError.
-        except (TypeError, ValueError, NameError):
-            return self
-        names = [parameter.name for parameter in parameters if parameter.kind <= Parameter.POSITIONAL_OR_KEYWORD]
-        return replace(self, mask_place=names.index(MASK)) if MASK in names[: len(self.args)] else self
+        names = _parameter_names(network)[: len(self.args)] if len(self.args) > 1 else []
+        return replace(self, mask_place=names.index(MASK)) if MASK in names else self
+
+    def named_for(self, network: nn.Module) -> Inputs:
+        """The same arguments, where possible by the names of the parameters of the network's forward pass."""
+        names = _parameter_names(network)[: len(self.args)]
+        named = dict(zip(names, self.args, strict=False)) | self.kwargs
+        return replace(self, args=self.args[len(names) :], kwargs=named, mask_place=None)
 
     @cached_property
     def mask_argument(self) -> Any:
@@ -126,23 +126,16 @@ class Inputs:
             return None
         return mask != 0
 
-    def equally_padded(self) -> list[Sequence[int]]:
-        """The rows in groups of the same padding, the most of it first; a range if all are in one.
-
-        Much padding shows best what depends on it, but not a sample that has nothing else, which is last.
-        """
-        if self.mask is None or bool((self.mask == self.mask[:1]).all()):
-            return [range(self.samples)]
-        groups: dict[bytes, list[int]] = {}
-        mask = self.mask.cpu().numpy()
-        for row, kept in enumerate(mask):
-            groups.setdefault(kept.tobytes(), []).append(row)
-        return sorted(groups.values(), key=lambda rows: mask[rows[0]].sum() or mask.shape[1] + 1)
-
     def with_and_without_padding(self) -> Iterator[tuple[Inputs, Inputs]]:
-        """One sample of each padding with it and without, the most padded first; none that is nothing but padding."""
-        for rows in self.equally_padded():
-            padded = self.rows([rows[0]])
+        """One sample of each padding with it and without, the most padded first; none that is nothing but padding.
+
+        Much padding shows best what depends on it.
+        """
+        if self.mask is None:
+            return
+        rows = {tuple(kept): row for row, kept in reversed([*enumerate(self.mask.tolist())])}
+        for _, row in sorted((sum(kept), row) for kept, row in rows.items()):
+            padded = self.rows([row])
             if (trimmed := padded.trimmed()) is not None:
                 yield padded, trimmed
 
@@ -211,10 +204,7 @@ def _prepared(value: Any) -> Any:
     """Detach a tensor, and convert images to the channels-last memory format, which is faster."""
     if not isinstance(value, Tensor):
         return value
-    if value.is_nested or value.layout != torch.strided:
-        kind = "nested tensor" if value.is_nested else f"tensor of layout {value.layout}"
-        raise InputError(f"inputs hold a {kind}; expected dense tensors")
-    _require_values(value, "inputs hold")
+    _require_dense(value, "inputs hold")
     value = value.detach()
     if value.is_inference():
         value = value.clone()
@@ -227,7 +217,20 @@ def _prepared(value: Any) -> Any:
     return value
 
 
-def _require_values(tensor: Tensor, subject: str) -> None:
-    """Refuse a tensor on the device "meta"."""
+def _parameter_names(network: nn.Module) -> list[str]:
+    """Names of the parameters of the network's forward pass that can be given by position."""
+    try:
+        parameters = signature(network.forward).parameters.values()
+    # TorchScript has none; from Python 3.14 on, annotations that are not imported raise a NameError.
+    except (TypeError, ValueError, NameError):
+        return []
+    return [parameter.name for parameter in parameters if parameter.kind <= Parameter.POSITIONAL_OR_KEYWORD]
+
+
+def _require_dense(tensor: Tensor, subject: str) -> None:
+    """Refuse a nested or sparse tensor, and one on the device "meta"."""
+    if tensor.is_nested or tensor.layout != torch.strided:
+        kind = "nested tensor" if tensor.is_nested else f"tensor of layout {tensor.layout}"
+        raise InputError(f"{subject} a {kind}; expected a dense tensor")
     if tensor.is_meta:
         raise InputError(f"{subject} a tensor on the device meta, which has no values; expected one on a real device")

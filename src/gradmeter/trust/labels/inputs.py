@@ -16,6 +16,7 @@ from gradmeter.errors import InputError
 from gradmeter.reading.content import content_hashes
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
+from gradmeter.reading.network import NotFinite
 from gradmeter.reading.readings import Readings
 from gradmeter.trust.data import label_tensor
 
@@ -149,11 +150,16 @@ def read_labels(meter: GradientMeter, inputs: Any, labels: Any, *, gradients: bo
     if len(classes) != batch.samples:
         raise InputError(f"{len(classes):,} labels for {batch.samples:,} inputs; expected one for each")
 
+    def read_tile(by: GradientMeter, rows: Labels, others: Labels) -> Readings:
+        try:
+            return by(batch.rows(rows.tolist()), _on(batch, others))
+        except NotFinite as error:
+            raise NotFinite.of(rows[[*error.rows]].tolist(), batch.samples, has_logits=error.has_logits) from error
+
     def read(by: GradientMeter, rows: Labels, others: Labels) -> Readings:
         starts = range(0, len(rows), _BATCH)
         tiles = [slice(start, start + _BATCH) for start in starts]
-        parts = [by(batch.rows(rows[tile].tolist()), _on(batch, others[tile])) for tile in tiles]
-        return Readings.concatenate(parts)
+        return Readings.concatenate([read_tile(by, rows[tile], others[tile]) for tile in tiles])
 
     def at(rows: Labels, others: Labels) -> Readings:
         return read(GradientMeter(meter.model, embedding=True, biases=meter.biases), rows, others)
