@@ -1296,6 +1296,7 @@ def test_labels_take_the_place_of_the_pseudo_label() -> None:
         ([0, 1, 2, 0], "list"),
         (torch.tensor([0, 1, 3, 0]), "label 3 .*0 to 2"),
         (torch.tensor([0, -1, 1, 0]), "label -1 "),
+        (torch.tensor([0, 1, 2, 3]).to_sparse(), "torch.sparse_coo"),
     ],
 )
 def test_bad_labels(labels: Any, given: str) -> None:

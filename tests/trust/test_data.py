@@ -87,6 +87,7 @@ KNOWN: dict[str, tuple[GradientMeter, Callable[[Path], Any]]] = {
     "Arrow table": (METER, lambda _: labelled()),
     "pandas frame": (METER, lambda _: labelled().to_pandas()),
     "pandas frame of a file": (METER, parquet),
+    "list of tables": (METER, lambda _: [labelled()[:25], labelled()[25:].to_pandas()]),
 }
 
 
@@ -188,15 +189,15 @@ class Masked(nn.Module):
         return logits
 
 
-def test_texts_with_other_padding_are_equal_if_the_mask_comes_by_position() -> None:
+def test_contents_do_not_depend_on_padding_or_on_whether_inputs_have_names() -> None:
     meter, labels = GradientMeter(Masked().eval()), torch.tensor([0, 1])
-    tokens, mask = torch.tensor([[3, 4, 5], [6, 7, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0]])
+    tokens, mask = torch.tensor([[3, 4, 0], [6, 7, 0]]), torch.tensor([[1, 1, 0], [1, 1, 0]])
     pad = nn.ConstantPad1d((0, 2), 0)
     read, _ = read_known(meter, ((tokens, mask), labels))
-    padded, _ = read_known(meter, ((pad(tokens), pad(mask)), labels))
-    assert read.contents[1] == padded.contents[1]
-    checked = read_labels(meter, (pad(tokens), pad(mask)), labels, gradients=False)
-    assert checked.contents[1] == read.contents[1]
+    for inputs in ((pad(tokens), pad(mask)), {"tokens": pad(tokens), "attention_mask": pad(mask)}):
+        padded, _ = read_known(meter, [(inputs, labels)])
+        assert padded.contents.tolist() == read.contents.tolist()
+        assert read_labels(meter, inputs, labels).contents.tolist() == read.contents.tolist()
 
 
 # --- errors
@@ -234,6 +235,13 @@ def test_no_labels(data: Any) -> None:
         ([IMAGES.numpy(), [str(label) for label in LABELS.tolist()]], r"<U1.*\(60,\)"),
         ([IMAGES[:30], IMAGES[30:]], "a batch has no labels"),
         ((IMAGES, None), "a batch has no labels"),
+        ((IMAGES, LABELS.bfloat16()), "BFloat16"),
+        ((IMAGES, LABELS.float().requires_grad_()), r"float32.*\(60,\)"),
+        ([(IMAGES, LABELS.to_sparse())], "labels are no array"),
+        ([(IMAGES, LABELS.to("meta"))], "labels are no array"),
+        ([(IMAGES, [[1], [1, 2]])], "labels are no array"),
+        ((IMAGES, np.ma.masked_equal(LABELS.numpy(), 3)), "masked"),
+        ((np.ma.masked_less(IMAGES.numpy(), 0.1), LABELS), "masked"),
         ([(IMAGES, LABELS, LABELS)], "a batch is a tuple of 3"),
         (WHOLE.to_arrow().append_column("label", pa.array([None, *LABELS[1:].tolist()])), "float64"),
     ],

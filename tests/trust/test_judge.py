@@ -54,6 +54,13 @@ def test_counts(unknown: tuple[str, ...], synthetic: tuple[str, ...]) -> None:
 
 
 @pytest.mark.slow
+def test_underflow_is_no_error_whatever_numpy_is_told() -> None:
+    with np.errstate(all="raise"):
+        fitted = Judge.fit(readings("known"), LABELS)
+        far = GradientMeter(trained()).for_trust_model()(100 * IMAGES)
+        assert np.isfinite(fitted.judge(far).p_correct).all()
+
+
 def test_other_classifiers_do_not_use_synthetic_unknowns() -> None:
     with_them = judge("ridge_cv", ("noise",), ("inverted",))
     without = judge("ridge_cv", ("noise",))

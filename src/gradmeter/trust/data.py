@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradmeter.errors import InputError
+from gradmeter.errors import InputError, one_line
 from gradmeter.names import listed
 from gradmeter.reading.content import content_hashes, reading_hashes, table_contents
 from gradmeter.reading.finite import read_finite
@@ -243,10 +243,8 @@ def _read(meter: GradientMeter, inputs: Any) -> ReadData:
 
 def _batches(data: Any) -> Iterator[tuple[Any, Any]]:
     """Iterate over batches of inputs and their labels; the labels are None if there are none."""
-    if isinstance(data, pa.Table):
-        yield data, data["label"].to_numpy() if "label" in data.column_names else None
-    elif _is_frame(data):
-        yield data, data["label"].to_numpy() if "label" in data.columns else None
+    if isinstance(data, pa.Table) or _is_frame(data):
+        yield _split(data)
     elif _is_pair(data):
         yield data[0], data[1]
     elif isinstance(data, Iterable) and not isinstance(data, (Tensor, np.ndarray, Mapping)):
@@ -261,6 +259,9 @@ def _batches(data: Any) -> Iterator[tuple[Any, Any]]:
 
 def _split(batch: Any) -> tuple[Any, Any]:
     """Split a batch into inputs and labels; the labels are None if there are none."""
+    if isinstance(batch, pa.Table) or _is_frame(batch):
+        names = batch.column_names if isinstance(batch, pa.Table) else batch.columns
+        return batch, batch["label"].to_numpy() if "label" in names else None
     if isinstance(batch, Mapping):
         name = next((name for name in _LABELS if name in batch), None)
         return {key: value for key, value in batch.items() if key not in _LABELS}, None if name is None else batch[name]
@@ -309,7 +310,12 @@ def label_tensor(labels: Any) -> Tensor:
     Raises:
         InputError: if they are not integers in one dimension.
     """
-    array = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if np.ma.is_masked(labels):
+        raise InputError("labels are an array in which some are masked; expected a class for each input")
+    try:
+        array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"labels are no array ({one_line(error)}); expected integer classes [N]") from error
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise InputError(f"labels have type {array.dtype} and shape {array.shape}; expected integer classes [N]")
     return torch.from_numpy(array.astype(np.int64))
@@ -318,6 +324,8 @@ def label_tensor(labels: Any) -> Tensor:
 def _to_tensors(inputs: Any, weight: Tensor) -> Any:
     """Convert NumPy arrays to tensors with the device and floating-point type of the weight."""
     if isinstance(inputs, np.ndarray):
+        if np.ma.is_masked(inputs):
+            raise InputError("inputs are an array in which some values are masked; expected numbers: call its filled()")
         tensor = _to_tensor(inputs)
         # NumPy's default type is float64. Integers keep their type, because they may be tokens.
         return tensor.to(weight.device, weight.dtype if tensor.is_floating_point() else None)

@@ -109,7 +109,11 @@ class Judge:
         readings = Readings.concatenate([part.with_scores(scores) for part in parts])
         kinds = [np.full(len(part), UNKNOWN + kind) for kind, part in enumerate((*unknowns, *used))]
         # The matrices are small: threads would cost more time than they save, and much more on a busy machine.
-        with one_thread(), stage("fitting the meta classifier", meta_classifier.steps) as advance:
+        with (
+            one_thread(),
+            np.errstate(under="ignore"),
+            stage("fitting the meta classifier", meta_classifier.steps) as advance,
+        ):
             features = meta_classifier.features(readings)
             data = TrainingData(
                 features.block(readings),
@@ -148,7 +152,8 @@ class Judge:
 
     def judge(self, readings: Readings) -> Judgement:
         """Judge N predictions."""
-        return self.classifier.judge(self.features.block(readings))
+        with np.errstate(under="ignore"):
+            return self.classifier.judge(self.features.block(readings))
 
     def unfamiliar_origins(self, readings: Readings) -> list[tuple[str, ...]]:
         """Return for each prediction where its input looks least known, as `FittedClassifier` does."""

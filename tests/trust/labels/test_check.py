@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from gradmeter import GradientMeter
 from gradmeter.errors import InputError, ProbabilitiesWarning
+from gradmeter.reading.network import NotFinite
 from gradmeter.reading.readings import Readings
 from gradmeter.trust.labels import LabelCheck, LabelReadings, read_labels
 from gradmeter.trust.labels.corruption import KINDS, corrupt
@@ -208,6 +209,14 @@ def test_options_of_another_kind(option: dict[str, Any]) -> None:
     (name,) = option
     with pytest.raises(InputError, match=f"{name}="):
         LabelCheck(**option)
+
+
+def test_samples_without_finite_logits_are_named_by_their_place() -> None:
+    images = torch.rand(600, 4)
+    images[550] = torch.nan
+    with pytest.raises(NotFinite, match=r"1 of 600 samples \(index 550\)") as raised:
+        read_labels(GradientMeter(torch.nn.Linear(4, 3).eval()), images, [0] * 600)
+    assert raised.value.rows == [550]
 
 
 def test_labels_in_any_container() -> None:

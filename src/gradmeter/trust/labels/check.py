@@ -110,7 +110,7 @@ class LabelCheck:
                 f"all {len(inputs):,} labels are class {inputs.labels[0]}; expected labels of at least two classes"
             )
         choice = None
-        with one_thread():
+        with one_thread(), np.errstate(under="ignore"):
             if self.reads == AUTO and inputs.given is None:
                 choice = choose_label_reads(inputs, self.folds, self.seed)
             if self.reads != FORWARD and inputs.at is not None and (choice is None or choice.reads == GRADIENTS):
