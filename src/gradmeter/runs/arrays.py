@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, is_zipfile
-from zlib import error as ZlibError
+from zipfile import is_zipfile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradmeter.errors import DataError, one_line
+from gradmeter.errors import DataError, GradmeterError, one_line
 from gradmeter.files import atomic_write
 
 Arrays = dict[str, NDArray[Any]]
@@ -57,7 +56,9 @@ def _members(path: Path, names: Collection[str] | None) -> Iterator[tuple[str, N
             with np.load(file) as arrays:
                 for name in arrays.files if names is None else names:
                     yield name, arrays[name]
+    except (GradmeterError, MemoryError):
+        raise
     except OSError as error:
         raise DataError(f"{path} cannot be read ({one_line(error)}); {again}") from error
-    except (ValueError, EOFError, KeyError, RuntimeError, NotImplementedError, BadZipFile, ZlibError) as error:
+    except Exception as error:  # on damaged files, libraries raise errors of any type
         raise DataError(f"{path} is damaged; {again}") from error

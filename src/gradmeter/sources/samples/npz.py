@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import zipfile
-import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gradmeter.errors import DataError, one_line
+from gradmeter.errors import DataError, GradmeterError, one_line
 
 Array = npt.NDArray[Any]
+
+# The most characters of a library's message to pass on; some hold the whole header of an array.
+_LONGEST = 200
 
 
 def read_arrays(path: Path | str, wanted: Collection[str], file: IO[bytes] | None = None) -> dict[str, Array]:
@@ -30,16 +33,10 @@ def read_arrays(path: Path | str, wanted: Collection[str], file: IO[bytes] | Non
     """
     source = path if file is None else file
     array_names(path, source)
-    try:
-        with np.load(source, allow_pickle=False) as archive:
-            _require_memory(path, archive, wanted)
-            # np.load returns a member that is not an array as bytes.
-            return {name: _read(path, archive, name) if name in wanted else np.empty(0) for name in archive.files}
-    except DataError:
-        raise
-    except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        require_read(path, error)
-        raise DataError(f"{path} is damaged ({one_line(error)}); copy or create it again") from error
+    with refuse_damage(path), np.load(source, allow_pickle=False) as archive:
+        _require_memory(path, archive, wanted)
+        # np.load returns a member that is not an array as bytes.
+        return {name: _read(path, archive, name) if name in wanted else np.empty(0) for name in archive.files}
 
 
 def array_names(path: Path | str, file: Path | str | IO[bytes]) -> list[str]:
@@ -51,12 +48,30 @@ def array_names(path: Path | str, file: Path | str | IO[bytes]) -> list[str]:
     try:
         with zipfile.ZipFile(file) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        require_read(path, error)
+    except Exception as error:  # as in `refuse_damage`
+        _require_read(path, error)
         raise DataError(f"{path} is truncated or not an .npz archive; copy or create it again") from error
 
 
-def require_read(path: Path | str, error: Exception) -> None:
+@contextmanager
+def refuse_damage(path: Path | str) -> Iterator[None]:
+    """Raise errors of NumPy, zipfile and decompressors in the block as DataError.
+
+    Raises:
+        DataError: if the archive is damaged, or could not be read.
+    """
+    try:
+        yield
+    except GradmeterError:
+        raise
+    except Exception as error:  # on damaged files, libraries raise errors of any type
+        _require_read(path, error)
+        # On further lines, NumPy may advise to unpickle the file.
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{path} is damaged ({reason:.{_LONGEST}}); copy or create it again") from error
+
+
+def _require_read(path: Path | str, error: Exception) -> None:
     """Check that an error is one of an archive's content.
 
     Raises:
@@ -64,7 +79,8 @@ def require_read(path: Path | str, error: Exception) -> None:
     """
     # zipfile says of an archive that it cannot read that it is none.
     cause = error.__context__ if isinstance(error, zipfile.BadZipFile) else error
-    if isinstance(cause, OSError):
+    # bz2 raises an OSError for damaged data.
+    if isinstance(cause, OSError) and cause.args != ("Invalid data stream",):
         raise DataError(
             f"{path} cannot be read ({one_line(cause)}); when it can, run the same command again"
         ) from error

@@ -11,9 +11,9 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
-from gradmeter.errors import DataError, one_line
+from gradmeter.errors import one_line
 from gradmeter.sources.samples.location import Location
-from gradmeter.sources.samples.npz import Array, read_arrays, require_read
+from gradmeter.sources.samples.npz import Array, read_arrays, refuse_damage
 from gradmeter.sources.samples.sample import Unreadable
 
 # Bytes to hash at once.
@@ -118,15 +118,16 @@ class _InFile:
 
     def chunks(self) -> Iterator[bytes]:
         size = math.prod(self.shape[:1]) * self._row_bytes
-        try:
-            with self._location.open() as file, zipfile.ZipFile(file) as archive, archive.open(self._member) as member:
-                # Not seek, after which zipfile no longer compares the checksum of the member.
-                member.read(archive.getinfo(self._member).file_size - size)
-                while chunk := member.read(_CHUNK):
-                    yield chunk
-        except (OSError, zipfile.BadZipFile) as error:
-            require_read(self._location.name, error)
-            raise DataError(f"{self._location.name} is damaged ({one_line(error)}); copy or create it again") from error
+        with (
+            refuse_damage(self._location.name),
+            self._location.open() as file,
+            zipfile.ZipFile(file) as archive,
+            archive.open(self._member) as member,
+        ):
+            # Not seek, after which zipfile no longer compares the checksum of the member.
+            member.read(archive.getinfo(self._member).file_size - size)
+            while chunk := member.read(_CHUNK):
+                yield chunk
 
 
 def _version(file: IO[bytes]) -> tuple[int, ...]:
@@ -159,6 +160,5 @@ def _in_file(location: Location, name: str, file: IO[bytes]) -> _InFile | None:
         if offset + size > os.fstat(descriptor).st_size:
             return None
         return _InFile(location, info.filename, offset, dtype, shape, _version(file))
-    # `read_arrays` explains the damage.
-    except (OSError, EOFError, ValueError, KeyError, RuntimeError, struct.error, zipfile.BadZipFile):
+    except Exception:  # of any type; `read_arrays` explains the damage
         return None

@@ -7,8 +7,6 @@ data sets: `raw_logits.npz` holds [N, C + 2], the logits, label and index of the
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,12 +219,13 @@ def _read(path: Path) -> NDArray[Any]:
         DataError: if it is damaged or holds no array of real numbers.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Given a path, NumPy would leave a damaged file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             array = archive["arr_0"]
     except ValueError as error:
         # NumPy's own message may advise to unpickle the file.
         raise DataError(f"{path} is damaged or not of FD-Shifts: no .npz archive of numbers; write it again") from error
-    except (OSError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # on damaged files, libraries raise errors of any type
         raise DataError(f"{path} is damaged or not of FD-Shifts ({one_line(error)}); write it again") from error
     if array.dtype.kind not in "fiu":
         raise DataError(f"{path} has dtype {array.dtype}; expected numbers")

@@ -258,3 +258,12 @@ def test_checksums(published: Published, path: str) -> None:
     (published.root / path).write_bytes(content)
     with pytest.raises(DataError, match="--download"):
         load_torchvision(published.root, sizes=SIZES)
+
+
+def test_emnist_of_an_unknown_type(published: Published) -> None:
+    load_torchvision(published.root, download=True, sizes=SIZES)
+    raw = published.root / "EMNIST" / "raw" / "emnist-digits-train-images-idx3-ubyte"
+    content = raw.read_bytes()
+    raw.write_bytes(content[:2] + b"\x0a" + content[3:])
+    with pytest.raises(DataError, match=r"EMNIST \(digits\)"):
+        load_torchvision(published.root, sizes=SIZES)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from tarfile import TarError
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 import numpy.typing as npt
 
-from gradmeter.errors import DataError
+from gradmeter.errors import DataError, GradmeterError
 from gradmeter.research.study.data import noise, notmnist
 from gradmeter.research.study.data.collection import PAPER_NAMES, Collection, Sizes
 from gradmeter.research.study.data.concept import Concept
@@ -82,10 +80,9 @@ def _wrap_errors(name: str, root: Path, download: bool) -> Iterator[None]:
     """Raise the various errors of torchvision as DataError."""
     try:
         yield
-    except DataError:
+    except GradmeterError:
         raise
-    # No network, missing files, wrong checksums, truncated idx files, broken archives.
-    except (OSError, RuntimeError, ValueError, AssertionError, EOFError, BadZipFile, TarError, zlib.error) as error:
+    except Exception as error:  # no network, missing files, wrong checksums; of damaged files, errors of any type
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         advice = (
             "check the network and the permissions of the folder, and remove damaged files"
