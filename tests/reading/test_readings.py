@@ -592,3 +592,49 @@ def test_a_table_of_something_else_without_metadata(missing: str) -> None:
     table = without_gradients().to_arrow().replace_schema_metadata(None)
     with pytest.raises(DataError):
         Readings.from_arrow(table.drop_columns([missing]))
+
+
+NO_ARROW: dict[str, Any] = {
+    "paths": [Path("a")] * 5,
+    "texts and numbers": ["a", 1, 2, 3, 4],
+    "numbers and texts": [1, "a", 2, 3, 4],
+    "tensors": list(torch.zeros(5)),
+    "complex": np.zeros(5, complex),
+    "sparse": pd.arrays.SparseArray([0.0] * 5),
+    "large integers": pd.Series([2**70] * 5, dtype=object),
+    "long texts": pd.Series([1] + ["a" * 1000] * 4, dtype=object),
+}
+
+
+@pytest.mark.parametrize("kind", NO_ARROW)
+def test_pandas_columns_that_arrow_cannot_hold(kind: str) -> None:
+    original = full()
+    frame = original.to_pandas().assign(file=NO_ARROW[kind])
+    frame[7] = frame["prediction"] = frame["file"]
+    assert_same(Readings.from_pandas(frame), original)
+    for name in ("logits", "log_scale", "conv1/l1", "score:odin", "pseudo_label"):
+        broken = original.to_pandas().assign(**{name: NO_ARROW[kind]})
+        with pytest.raises(DataError, match=f"column '{name}' .*; expected a column of to_pandas") as raised:
+            Readings.from_pandas(broken)
+        assert len(str(raised.value)) < 500
+
+
+def frame_of(table: pa.Table) -> pd.DataFrame:
+    """A frame with all columns of a table, also those of equal names."""
+    frame = table.rename_columns(list(map(str, range(table.num_columns)))).to_pandas()
+    return frame.set_axis(table.column_names, axis=1)
+
+
+def test_columns_that_occur_twice() -> None:
+    original = full(first="uniform")
+    table = original.to_arrow()
+    for name in ("label", "prediction"):
+        twice = table.append_column(name, pa.array(range(5))).append_column(name, pa.array(range(5)))
+        assert_same(Readings.from_arrow(twice), original)
+        assert_same(Readings.from_pandas(frame_of(twice)), original)
+    for name in ("logits", "log_scale", "conv1/l1", "pseudo_label"):
+        twice = table.append_column(name, table[name]).replace_schema_metadata()
+        with pytest.raises(DataError, match=f"several columns '{name}'; expected one"):
+            Readings.from_arrow(twice)
+        with pytest.raises(DataError, match=f"several columns '{name}'; expected one"):
+            Readings.from_pandas(frame_of(twice))

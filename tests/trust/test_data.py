@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from gradmeter import DataError, GradientMeter, InputError, Readings, TrustModel
-from gradmeter.trust.data import KnownInputs, read_inputs, read_known, read_synthetic, read_unknown
+from gradmeter.trust.data import KnownInputs, identifiers, read_inputs, read_known, read_synthetic, read_unknown
 from gradmeter.trust.labels.inputs import read_labels
 from trust.trained import digits, loader, noise, trained
 
@@ -163,6 +164,31 @@ def test_samples_of_several_inputs_which_a_loader_puts_into_a_list() -> None:
 )
 def test_forms_of_inputs(meter: GradientMeter, inputs: Any) -> None:
     assert_close(read_inputs(meter, inputs), WHOLE)
+
+
+def test_frames_with_columns_that_arrow_cannot_hold() -> None:
+    trust = TrustModel(METER, reads="forward")
+    readings = trust.meter(IMAGES)
+    frame = readings.to_pandas().assign(label=LABELS.numpy(), file=Path("a"))
+    trust.fit(frame)
+    expected = trust.verdicts(readings)
+    assert torch.equal(trust.predict_proba(frame), trust.predict_proba(readings))
+    for first, text in [(Path("a"), "a"), ("a", "a"), (Path(os.fsdecode(b"\xff")), "\\xff"), (1j, "1j")]:
+        rows = trust.verdicts(frame.assign(id=pd.Series([first, None, *range(58)], dtype=object)))
+        assert rows["id"].to_pylist() == [text, None, *map(str, range(58))]
+        assert rows.drop_columns("id").equals(expected)
+    numbers = trust.verdicts(frame.assign(id=[Path("a"), *range(59)]).iloc[1:])["id"]
+    assert numbers.to_pylist() == list(range(59))
+
+
+def test_columns_that_occur_twice() -> None:
+    for name in ("id", "label"):
+        table = labelled().append_column("id", pa.array(range(60)))
+        frame = table.to_pandas()
+        frame.insert(0, name, frame[name], allow_duplicates=True)
+        for data in (table.append_column(name, table[name]), frame):
+            with pytest.raises(DataError, match=f"several columns '{name}'; expected one"):
+                _ = identifiers(data) if name == "id" else read_known(METER, data)
 
 
 @pytest.mark.parametrize("kind", [object, "U3", "M8[s]"])

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -105,7 +104,12 @@ class Layout:
         """
         note = (table.schema.metadata or {}).get(NOTE)
         if note is None:
-            return cls._named(table)
+            said = {
+                name: _column(table, name)[0].as_py()
+                for name in (FIRST, BIASES)
+                if name in table.column_names and len(table)
+            }
+            return cls.named(table.column_names, said.get(FIRST, "predicted"), said.get(BIASES, True) is not False)
         try:
             layout = json.loads(note)
             # Version 0.1 wrote layers and metrics only.
@@ -124,14 +128,12 @@ class Layout:
             raise DataError("the table's gradmeter metadata is damaged; expected that of to_arrow") from error
 
     @classmethod
-    def _named(cls, table: pa.Table) -> Layout:
-        """The layout from column names; further pseudo-labels are those with a column "NAME:log_scale"."""
-        names = table.column_names
+    def named(cls, names: Sequence[str], first: str = "predicted", biases: bool = True) -> Layout:
+        """The layout from column names; further pseudo-labels are those with a column "NAME:log_scale".
 
-        def said(column: str, default: Any) -> Any:
-            return table[column][0].as_py() if column in names and len(table) else default
-
-        first = said(FIRST, "predicted")
+        Raises:
+            DataError: if these are not the columns of readings.
+        """
         further = tuple(name.removesuffix(":log_scale") for name in names if name.endswith(":log_scale"))
         prefixes = (ACTIVATION, SCORE, *(f"{name}:" for name in further))
         parts = [name.rpartition("/") for name in names if not name.startswith(prefixes)]
@@ -147,7 +149,7 @@ class Layout:
             "embedding" in names,
             tuple(name.removeprefix(SCORE) for name in names if name.startswith(SCORE)),
             tuple(dict.fromkeys(metric for _, metric in columns)) or METRICS,
-            said(BIASES, True) is not False,
+            biases,
         )
 
 
@@ -174,16 +176,17 @@ def plain_numbers(tensor: Tensor) -> np.ndarray:
 
 def vector(table: pa.Table, name: str) -> np.ndarray:
     """A column as [N] float64."""
+    column = _column(table, name)
     try:
-        numbers: np.ndarray = table[name].to_numpy().astype(np.float64, copy=True)
+        numbers: np.ndarray = column.to_numpy().astype(np.float64, copy=True)
     except (TypeError, ValueError) as error:
-        raise DataError(f"column {name!r} has type {table[name].type}; expected numbers") from error
+        raise DataError(f"column {name!r} has type {column.type}; expected numbers") from error
     return numbers
 
 
 def matrix(table: pa.Table, name: str) -> np.ndarray:
     """A column of lists of equal length as [N, C]."""
-    lists = table[name].combine_chunks()
+    lists = _column(table, name).combine_chunks()
     fixed = pa.types.is_fixed_size_list(lists.type)
     if not fixed and not pa.types.is_list(lists.type) and not pa.types.is_large_list(lists.type):
         raise DataError(f"column {name!r} has type {lists.type}; expected lists of numbers")
@@ -196,3 +199,15 @@ def matrix(table: pa.Table, name: str) -> np.ndarray:
         raise DataError(f"column {name!r} has lists of different lengths; expected equal lengths")
     rows: np.ndarray = flat.reshape(len(lists), width).copy()
     return rows
+
+
+def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """A column of a table that has it.
+
+    Raises:
+        DataError: if it has several with this name.
+    """
+    try:
+        return table[name]
+    except KeyError as error:
+        raise DataError(f"the table has several columns {name!r}; expected one") from error

@@ -281,7 +281,7 @@ class Readings:
         A table that lost its metadata, for example in pandas or a database, is read by its column names.
 
         Raises:
-            DataError: if the table holds no readings or lacks a column.
+            DataError: if the table holds no readings, or lacks a column or has it twice.
         """
         layout = Layout.described(table)
         present = set(table.column_names)
@@ -338,7 +338,22 @@ class Readings:
         Raises:
             DataError: as `from_arrow` does.
         """
-        return cls.from_arrow(pa.Table.from_pandas(frame, preserve_index=False))
+        layout = Layout.named([name for name in frame.columns if isinstance(name, str)])
+        wanted = {"prediction", FIRST, BIASES, *layout.needed}
+        names, arrays = [], []
+        for name, column in frame.items():
+            if name not in wanted:
+                continue
+            names.append(name)
+            try:
+                # Only the name of "prediction" is read.
+                arrays.append(pa.nulls(len(frame)) if name == "prediction" else pa.array(column))
+            except Exception as error:  # of any type: Arrow calls methods of the objects in a column
+                raise DataError(
+                    f"column {name!r} has dtype {column.dtype} and cannot be converted to Arrow "
+                    f"({one_line(error):.200}); expected a column of to_pandas"
+                ) from error
+        return cls.from_arrow(pa.table(arrays, names=names))
 
     def write_parquet(self, path: Path | str) -> None:
         """Write the table of `to_arrow` to one Parquet file, atomically.

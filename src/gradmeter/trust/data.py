@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradmeter.errors import InputError, one_line
-from gradmeter.names import listed
+from gradmeter.errors import DataError, InputError, one_line
+from gradmeter.names import encode_name, listed
 from gradmeter.reading.content import content_hashes, reading_hashes, table_contents
 from gradmeter.reading.finite import read_finite
 from gradmeter.reading.inputs import Inputs
@@ -71,10 +72,21 @@ class Collector(Protocol):
 
 
 def identifiers(inputs: Any) -> pa.Array | pa.ChunkedArray | None:
-    """Return the column "id" of an Arrow table or pandas frame of readings; None if the inputs have no such column."""
-    if isinstance(inputs, pa.Table):
-        return inputs["id"] if "id" in inputs.column_names else None
-    return pa.array(inputs["id"]) if _is_frame(inputs) and "id" in inputs.columns else None
+    """Return the column "id" of an Arrow table or pandas frame of readings; None if the inputs have no such column.
+
+    Of a frame, what Arrow cannot hold, such as paths or texts beside numbers, becomes texts.
+
+    Raises:
+        DataError: if there are several.
+    """
+    ids = _column(inputs, "id") if isinstance(inputs, pa.Table) or _is_frame(inputs) else None
+    if ids is None or isinstance(inputs, pa.Table):
+        return ids
+    try:
+        return pa.array(ids)
+    except Exception:  # of any type: Arrow calls methods of the objects in a column
+        rows = zip(ids, ids.isna(), strict=True)
+        return pa.array([None if missing else encode_name(str(value)) for value, missing in rows])
 
 
 def read_known(
@@ -257,11 +269,23 @@ def _batches(data: Any) -> Iterator[tuple[Any, Any]]:
         )
 
 
+def _column(table: Any, name: str) -> Any:
+    """Return a column of an Arrow table or pandas frame; None if there is none.
+
+    Raises:
+        DataError: if there are several.
+    """
+    count = Counter(table.column_names if isinstance(table, pa.Table) else table.columns)[name]
+    if count > 1:
+        raise DataError(f"the table has several columns {name!r}; expected one")
+    return table[name] if count else None
+
+
 def _split(batch: Any) -> tuple[Any, Any]:
     """Split a batch into inputs and labels; the labels are None if there are none."""
     if isinstance(batch, pa.Table) or _is_frame(batch):
-        names = batch.column_names if isinstance(batch, pa.Table) else batch.columns
-        return batch, batch["label"].to_numpy() if "label" in names else None
+        labels = _column(batch, "label")
+        return batch, None if labels is None else labels.to_numpy()
     if isinstance(batch, Mapping):
         name = next((name for name in _LABELS if name in batch), None)
         return {key: value for key, value in batch.items() if key not in _LABELS}, None if name is None else batch[name]
