@@ -27,7 +27,7 @@ HEADERS = {
     "long": f"{{'descr': '|u1', 'fortran_order': False, 'shape': (3, 28, 28)}}{' ' * 20_000}",
 }
 METHODS = {"bz2": zipfile.ZIP_BZIP2, "lzma": zipfile.ZIP_LZMA}
-DAMAGE = [*HEADERS, *METHODS, "version"]
+DAMAGE = [*HEADERS, *METHODS, "version", "directory"]
 
 
 def write(path: Path, name: str, damage: str) -> None:
@@ -45,6 +45,8 @@ def write(path: Path, name: str, damage: str) -> None:
         content[60] ^= 0xFF
     if damage == "version":
         content[content.index(b"PK\1\2") + 6] = 255
+    if damage == "directory":  # where it begins
+        content[-4] = 255
     path.write_bytes(content)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zipfile
 from collections.abc import Collection, Iterator
@@ -18,6 +19,8 @@ Array = npt.NDArray[Any]
 
 # The most characters of a library's message to pass on; some hold the whole header of an array.
 _LONGEST = 200
+# Arguments of an OSError for damaged data: of bz2, and where zipfile seeks a position before the file.
+_DAMAGED = (("Invalid data stream",), (errno.EINVAL, os.strerror(errno.EINVAL)))
 
 
 def read_arrays(path: Path | str, wanted: Collection[str], file: IO[bytes] | None = None) -> dict[str, Array]:
@@ -79,8 +82,7 @@ def _require_read(path: Path | str, error: Exception) -> None:
     """
     # zipfile says of an archive that it cannot read that it is none.
     cause = error.__context__ if isinstance(error, zipfile.BadZipFile) else error
-    # bz2 raises an OSError for damaged data.
-    if isinstance(cause, OSError) and cause.args != ("Invalid data stream",):
+    if isinstance(cause, OSError) and cause.args not in _DAMAGED:
         raise DataError(
             f"{path} cannot be read ({one_line(cause)}); when it can, run the same command again"
         ) from error
