@@ -144,3 +144,8 @@ def test_rows_without_a_hash() -> None:
 def test_hashes_that_are_no_whole_numbers(column: Any) -> None:
     with pytest.raises(DataError, match=r"content_hash has values of type .* expected whole numbers"):
         table_contents(hashed(pa.array(column)), METER(IMAGES))
+
+
+def test_several_columns_of_hashes() -> None:
+    with pytest.raises(DataError, match="several columns 'content_hash'"):
+        table_contents(hashed(HASHES).append_column("content_hash", HASHES), METER(IMAGES))

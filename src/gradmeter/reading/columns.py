@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -105,7 +107,7 @@ class Layout:
         note = (table.schema.metadata or {}).get(NOTE)
         if note is None:
             said = {
-                name: _column(table, name)[0].as_py()
+                name: column_of(table, name)[0].as_py()
                 for name in (FIRST, BIASES)
                 if name in table.column_names and len(table)
             }
@@ -176,7 +178,7 @@ def plain_numbers(tensor: Tensor) -> np.ndarray:
 
 def vector(table: pa.Table, name: str) -> np.ndarray:
     """A column as [N] float64."""
-    column = _column(table, name)
+    column = column_of(table, name)
     try:
         numbers: np.ndarray = column.to_numpy().astype(np.float64, copy=True)
     except (TypeError, ValueError) as error:
@@ -186,7 +188,7 @@ def vector(table: pa.Table, name: str) -> np.ndarray:
 
 def matrix(table: pa.Table, name: str) -> np.ndarray:
     """A column of lists of equal length as [N, C]."""
-    lists = _column(table, name).combine_chunks()
+    lists = column_of(table, name).combine_chunks()
     fixed = pa.types.is_fixed_size_list(lists.type)
     if not fixed and not pa.types.is_list(lists.type) and not pa.types.is_large_list(lists.type):
         raise DataError(f"column {name!r} has type {lists.type}; expected lists of numbers")
@@ -201,13 +203,16 @@ def matrix(table: pa.Table, name: str) -> np.ndarray:
     return rows
 
 
-def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
-    """A column of a table that has it.
+def column_of(table: Any, name: str) -> Any:
+    """A column of an Arrow table or pandas frame; None if there is none.
 
     Raises:
-        DataError: if it has several with this name.
+        DataError: if there are several.
     """
-    try:
-        return table[name]
-    except KeyError as error:
-        raise DataError(f"the table has several columns {name!r}; expected one") from error
+    column = None
+    with suppress(KeyError):
+        column = table[name]
+    # Of several columns, Arrow raises a KeyError, and pandas returns a frame.
+    if getattr(column, "ndim", 1) > 1 or (column is None and name in getattr(table, "column_names", ())):
+        raise DataError(f"the table has several columns {name!r}; expected one")
+    return column

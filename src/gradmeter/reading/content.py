@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gradmeter.errors import DataError
-from gradmeter.reading.columns import plain_numbers
+from gradmeter.reading.columns import column_of, plain_numbers
 from gradmeter.reading.inputs import Inputs, position_axis
 from gradmeter.reading.network.structure import unwrapped
 from gradmeter.reading.readings import Readings
@@ -83,18 +83,18 @@ def table_contents(table: Any, readings: Readings) -> NDArray[np.uint64]:
     have turned the hashes into signed integers, decimals or texts.
 
     Raises:
-        DataError: if a hash is no whole number: others are rounded.
+        DataError: if a hash is no whole number, as one that was rounded, or if there are several such columns.
     """
-    is_arrow = isinstance(table, pa.Table)
-    if HASH_COLUMN not in (table.column_names if is_arrow else table.columns):
+    column = column_of(table, HASH_COLUMN)
+    if column is None:
         return reading_hashes(readings)
-    column = table[HASH_COLUMN]
-    missing = np.asarray(column.is_null() if is_arrow else column.isna())
     values = column.to_numpy()
     if values.dtype == np.uint64:
         return np.asarray(values)
-    hashes = reading_hashes(readings)
+    is_arrow = isinstance(table, pa.Table)
+    missing = np.asarray(column.is_null() if is_arrow else column.isna())
     exact = column.to_pylist() if is_arrow else column.tolist()
+    hashes = reading_hashes(readings)
     try:
         hashes[~missing] = [int(str(value)) % 2**64 for value, none in zip(exact, missing, strict=True) if not none]
     except ValueError as error:

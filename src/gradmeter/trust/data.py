@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradmeter.errors import DataError, InputError, one_line
+from gradmeter.errors import InputError, one_line
 from gradmeter.names import encode_name, listed
+from gradmeter.reading.columns import column_of
 from gradmeter.reading.content import content_hashes, reading_hashes, table_contents
 from gradmeter.reading.finite import read_finite
 from gradmeter.reading.inputs import Inputs
@@ -79,7 +79,7 @@ def identifiers(inputs: Any) -> pa.Array | pa.ChunkedArray | None:
     Raises:
         DataError: if there are several.
     """
-    ids = _column(inputs, "id") if isinstance(inputs, pa.Table) or _is_frame(inputs) else None
+    ids = column_of(inputs, "id") if isinstance(inputs, pa.Table) or _is_frame(inputs) else None
     if ids is None or isinstance(inputs, pa.Table):
         return ids
     try:
@@ -269,22 +269,10 @@ def _batches(data: Any) -> Iterator[tuple[Any, Any]]:
         )
 
 
-def _column(table: Any, name: str) -> Any:
-    """Return a column of an Arrow table or pandas frame; None if there is none.
-
-    Raises:
-        DataError: if there are several.
-    """
-    count = Counter(table.column_names if isinstance(table, pa.Table) else table.columns)[name]
-    if count > 1:
-        raise DataError(f"the table has several columns {name!r}; expected one")
-    return table[name] if count else None
-
-
 def _split(batch: Any) -> tuple[Any, Any]:
     """Split a batch into inputs and labels; the labels are None if there are none."""
     if isinstance(batch, pa.Table) or _is_frame(batch):
-        labels = _column(batch, "label")
+        labels = column_of(batch, "label")
         return batch, None if labels is None else labels.to_numpy()
     if isinstance(batch, Mapping):
         name = next((name for name in _LABELS if name in batch), None)
