@@ -185,6 +185,49 @@ def test_a_text_with_much_padding_does_not_make_the_tiles_of_the_others_large() 
     assert tiles[0] == tiles[1]
 
 
+class Pairs(Texts):
+    """A layer that takes the scores of all pairs of tokens."""
+
+    def __init__(self) -> None:
+        super().__init__(4)
+        self.mix = nn.Linear(2, 2)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        heads = self.tokens(input_ids).unflatten(2, (2, 2)).transpose(1, 2)
+        scores = self.mix((heads @ heads.mT).movedim(1, -1)).movedim(-1, 1)
+        weights = scores.masked_fill(attention_mask[:, None, None] == 0, -torch.inf).softmax(-1)
+        attended = (weights @ heads).transpose(1, 2).flatten(2) * attention_mask[..., None]
+        return self.head(attended.sum(1) / attention_mask.sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_padding_is_left_out_of_pairs_of_positions(gradients: bool) -> None:
+    network, padded = Pairs().eval(), batch()
+    given = meter(network, gradients=gradients)(padded)
+    single = Readings.concatenate([meter(network, gradients=gradients)(alone(padded, row)) for row in range(6)])
+    assert given.activations is not None
+    assert single.activations is not None
+    torch.testing.assert_close(given.activations.values, single.activations.values, rtol=1e-4, atol=1e-5)
+
+
+class Choices(Texts):
+    """Several texts per sample; a logit for each."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        logits = super().forward(input_ids.flatten(0, 1), attention_mask.flatten(0, 1))
+        return logits[:, 0].unflatten(0, input_ids.shape[:2])
+
+
+def test_a_mask_of_another_shape_is_noticed_once() -> None:
+    measure = meter(Choices(4).eval(), gradients=False)
+    choices = {name: values.unflatten(0, (3, 2)) for name, values in batch().items()}
+    with pytest.warns(PaddingWarning, match=r"attention_mask has shape \(3, 2, 7\); expected \(N, T\)"):
+        measure(choices)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        measure(choices)
+
+
 class Placed(Texts):
     """Texts whose tokens are told their place in the batch, padding included."""
 

@@ -363,6 +363,8 @@ class GradientMeter:
 
     def _in_tiles(self, batch: Inputs) -> list[_TileReadings]:
         self._warnings.padded_logits(self._network, batch)
+        if self.activations:
+            self._warnings.mask(batch)
         with torch.set_grad_enabled(self.gradients):  # as in `_measure`: PyTorch may call other layers without
             self._outputs.learn_lengths(partial(answer, self._network), batch)
         parts, start = [], 0

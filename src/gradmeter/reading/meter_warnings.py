@@ -18,7 +18,7 @@ class MeterWarnings:
 
     def __init__(self) -> None:
         self._slow: set[tuple[str, str]] = set()
-        self._inseparable = self._padded_layers = False
+        self._inseparable = self._padded_layers = self._other_mask = False
         # Options of inputs for which logits with and without padding were compared.
         self._trimmed: set[tuple[Any, ...]] = set()
 
@@ -66,6 +66,19 @@ class MeterWarnings:
                     PaddingWarning,
                 )
             return
+
+    def mask(self, batch: Inputs) -> None:
+        """Warn of a mask that does not say which positions of a sample are padding."""
+        mask = batch.mask_argument
+        if not isinstance(mask, Tensor) or mask.dim() == 2 or self._other_mask or bool((mask != 0).all()):
+            return
+        self._other_mask = True
+        warn(
+            f"the {MASK} has shape {tuple(mask.shape)}; expected (N, T), one number for each position of a text: the "
+            "outputs of layers are read with their padding, and what is read of a sample, and its verdict, depend on "
+            "the length of its batch; pad all samples to the same length",
+            PaddingWarning,
+        )
 
     def padded_layers(self, layers: Collection[str]) -> None:
         """Warn of layers whose outputs were read at padded positions, too."""

@@ -213,10 +213,10 @@ def test_options_of_another_kind(option: dict[str, Any]) -> None:
 
 def test_samples_without_finite_logits_are_named_by_their_place() -> None:
     images = torch.rand(600, 4)
-    images[550] = torch.nan
-    with pytest.raises(NotFinite, match=r"1 of 600 samples \(index 550\)") as raised:
+    images[[3, 550]] = torch.nan
+    with pytest.raises(NotFinite, match=r"2 of 600 samples \(index 3, 550\)") as raised:
         read_labels(GradientMeter(torch.nn.Linear(4, 3).eval()), images, [0] * 600)
-    assert raised.value.rows == [550]
+    assert raised.value.rows == [3, 550]
 
 
 def test_labels_in_any_container() -> None:

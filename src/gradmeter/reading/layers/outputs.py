@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -154,8 +154,8 @@ class OutputReader:
         self._activations, self._embedding = activations, embedding
         # By the options of the inputs; None for outputs that do not separate the samples.
         self._axes: defaultdict[_Options, dict[Call, SampleAxis | None]] = defaultdict(dict)
-        # By the same options: the axis of each output's rows that is shorter for a shorter text, None if none is.
-        self._positions: dict[_Options, dict[Call, int | None]] = {}
+        # By the same options: the axes of each output's rows that are shorter for a shorter text.
+        self._positions: dict[_Options, dict[Call, Sequence[int]]] = {}
         # Until the sample axes are known.
         self._texts: dict[_Options, _Text] = {}
         # By the options for which no positions are known: the length of the longest text that the network did not take.
@@ -239,20 +239,21 @@ class OutputReader:
         (self._guessed if same else self._learned).add(kind)
         return True
 
-    def _positions_of(self, text: _Text) -> dict[Call, int | None]:
-        """Which axis of each output is shorter for a sample without its padding; of an image's outputs none is."""
+    def _positions_of(self, text: _Text) -> dict[Call, Sequence[int]]:
+        """Which axes of each output are shorter for a sample without its padding; of an image's outputs none is."""
         padded, trimmed, whole, shorter = text.padded, text.trimmed, text.whole, text.shorter
-        positions: dict[Call, int | None] = {}
+        positions: dict[Call, Sequence[int]] = {}
         for call, axis in self.axes(padded).items():
             fitting = [axis.adapted(outputs[call].shape, 1) for outputs in (whole, shorter) if call in outputs]
             if len(fitting) == 2 and fitting[0] and fitting[1]:
                 shapes = fitting[0].rows(whole[call], 1).shape, fitting[1].rows(shorter[call], 1).shape
                 if len(shapes[0]) != len(shapes[1]):  # positions are folded into the batch, except a single one
                     continue
-                changed = (dim for dim, (size, less) in enumerate(zip(*shapes, strict=True)) if size != less)
-                dim = positions[call] = next(changed, None)
+                dims = [dim for dim, (size, less) in enumerate(zip(*shapes, strict=True)) if size != less]
+                positions[call] = dims
                 # A network that pads its inputs itself, as Longformer does, leaves no mask of that.
-                if dim is not None and shapes[1][dim] != trimmed.mask_argument.shape[1] and call[0] in self.layers:
+                length = trimmed.mask_argument.shape[1]
+                if any(shapes[1][dim] != length for dim in dims) and call[0] in self.layers:
                     self.padded.add(call[0])
         # Without an axis that is shorter, a network that got shorter inputs has padded them to one length itself.
         cut = sum(size != less for size, less in zip(padded.shapes, trimmed.shapes, strict=True))
@@ -303,13 +304,17 @@ class OutputReader:
                 # Pooled outputs [N, D] have no positions.
                 if mask is not None and rows.dim() > 2:
                     length = mask.shape[1]
-                    first = rows.shape.index(length, 1) if length in rows.shape[1:] else None
-                    dim = positions.get(call, first)
-                    if dim is not None and rows.shape[dim] == length:
-                        around = [1] * (dim - 1), [1] * (rows.dim() - dim - 1)
-                        kept = mask.to(rows.device).view(samples, *around[0], length, *around[1])
-                    elif dim is not None or self._shapes.setdefault((images, call), rows.shape[1:]) != rows.shape[1:]:
+                    first = [rows.shape.index(length, 1)] if length in rows.shape[1:] else []
+                    dims = positions.get(call, first)
+                    if not dims and self._shapes.setdefault((images, call), rows.shape[1:]) != rows.shape[1:]:
                         self.padded.add(call[0])
+                    for dim in dims:
+                        if rows.shape[dim] != length:
+                            self.padded.add(call[0])
+                            continue
+                        around = [1] * (dim - 1), [1] * (rows.dim() - dim - 1)
+                        along = mask.to(rows.device).view(samples, *around[0], length, *around[1])
+                        kept = along if kept is None else kept & along
                 outputs.add(call[0], rows, kept)
 
         with self.observe(add):

@@ -150,16 +150,20 @@ def read_labels(meter: GradientMeter, inputs: Any, labels: Any, *, gradients: bo
     if len(classes) != batch.samples:
         raise InputError(f"{len(classes):,} labels for {batch.samples:,} inputs; expected one for each")
 
-    def read_tile(by: GradientMeter, rows: Labels, others: Labels) -> Readings:
-        try:
-            return by(batch.rows(rows.tolist()), _on(batch, others))
-        except NotFinite as error:
-            raise NotFinite.of(rows[[*error.rows]].tolist(), batch.samples, has_logits=error.has_logits) from error
-
     def read(by: GradientMeter, rows: Labels, others: Labels) -> Readings:
-        starts = range(0, len(rows), _BATCH)
-        tiles = [slice(start, start + _BATCH) for start in starts]
-        return Readings.concatenate([read_tile(by, rows[tile], others[tile]) for tile in tiles])
+        parts: list[Readings] = []
+        errors: list[NotFinite] = []
+        not_finite: list[int] = []
+        for start in range(0, len(rows), _BATCH):
+            tile = slice(start, start + _BATCH)
+            try:
+                parts.append(by(batch.rows(rows[tile].tolist()), _on(batch, others[tile])))
+            except NotFinite as error:
+                errors.append(error)
+                not_finite += rows[tile][[*error.rows]].tolist()
+        if errors:
+            raise NotFinite.of(not_finite, batch.samples, has_logits=errors[0].has_logits) from errors[0]
+        return Readings.concatenate(parts)
 
     def at(rows: Labels, others: Labels) -> Readings:
         return read(GradientMeter(meter.model, embedding=True, biases=meter.biases), rows, others)
