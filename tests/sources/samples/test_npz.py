@@ -65,6 +65,18 @@ def test_damage_of_any_kind(damage: str, tmp_path: Path) -> None:
         read_arrays("s3://a.npz", ["images"], file)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "message"), [("<U0", "of no size"), ("|S0", "of no size"), ("<U1", "texts with invalid characters")]
+)
+def test_texts_that_are_none(dtype: str, message: str, tmp_path: Path) -> None:
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': (30,)}}\n".encode()
+    numbers = np.full(30, 0x110000, "<u4").tobytes() if dtype == "<U1" else b""
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("class_names.npy", b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header + numbers)
+    with pytest.raises(DataError, match=f"a.npz: class_names h.* {message}"):
+        read_arrays(tmp_path / "a.npz", ["class_names"])
+
+
 def test_damage_after_an_archive_was_opened(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, images=IMAGES)

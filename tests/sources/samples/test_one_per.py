@@ -143,11 +143,14 @@ def test_an_array_of_an_archive_names_the_patient(tmp_path: Path, content: str) 
     rows = np.arange(6 * 9, dtype=np.uint8).reshape(6, 3, 3) + 9
     bytes_, times = np.array([b"a", b"", b"a"] * 2), np.array(["2026-01-07", "NaT", "2026-01-07"] * 2, "M8[D]")
     columns = {"patient": bytes_, "scanner": np.array([1, math.nan, 1] * 2), "day": times, "boxes": np.zeros((6, 4))}
+    columns["hour"] = np.zeros(6, "M8")
     np.savez(path, **{content: rows}, labels=np.arange(6) % 2, **columns)
     source = open_archive(Location(path))
     assert source.columns == tuple(columns)
     for column in ("patient", "scanner", "day"):
         assert sorted(one_of_each(source, column).values()) == [1, 2]
+    with pytest.raises(DataError, match="hour has dtype datetime64 "):
+        OnePer(source, "hour", is_column=True)
     with pytest.raises(DataError, match=r"boxes has dtype float64 and shape \(6, 4\); expected .* each of the 6"):
         OnePer(source, "boxes", is_column=True)
 

@@ -23,7 +23,8 @@ def read_column(location: Location, name: str, count: int) -> Iterator[str | Non
     """
     with location.open() as file:
         column = read_arrays(location.name, (name,), file)[name]
-    if column.shape != (count,) or column.dtype.kind not in "USiufbM":
+    # A datetime64 without a unit has no text.
+    if column.shape != (count,) or column.dtype.kind not in "USiufbM" or column.dtype == "M8":
         raise DataError(
             f"{location.name}: {name} has dtype {column.dtype} and shape {column.shape}; expected a text or number for "
             f"each of the {count:,} samples"

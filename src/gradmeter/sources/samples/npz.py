@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -91,7 +92,7 @@ def _require_read(path: Path | str, error: Exception) -> None:
 def _read(path: Path | str, archive: Any, name: str) -> Array:
     """One array of an open archive."""
     try:
-        return np.asarray(archive[name])
+        array = np.asarray(archive[name])
     except ValueError as error:
         if "Object arrays" not in str(error):
             raise
@@ -99,6 +100,14 @@ def _read(path: Path | str, archive: Any, name: str) -> Array:
             f"{path}: {name} holds Python objects; expected numbers or texts: save it with such a type, as from "
             "astype(int) or astype(str)"
         ) from error
+    # A file of no size may have any number of them.
+    if not array.dtype.itemsize:
+        raise DataError(f"{path}: {name} has dtype {array.dtype} of no size; expected numbers or texts")
+    if array.dtype.kind == "U" and array.size:
+        characters = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).view(np.uint32)
+        if characters.max() > sys.maxunicode:
+            raise DataError(f"{path}: {name} holds texts with invalid characters; copy or create it again")
+    return array
 
 
 def _require_memory(path: Path | str, archive: Any, wanted: Collection[str]) -> None:

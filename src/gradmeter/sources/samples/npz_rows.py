@@ -11,7 +11,7 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
-from gradmeter.errors import one_line
+from gradmeter.errors import DataError, one_line
 from gradmeter.sources.samples.location import Location
 from gradmeter.sources.samples.npz import Array, read_arrays, refuse_damage
 from gradmeter.sources.samples.sample import Unreadable
@@ -106,14 +106,14 @@ class _InFile:
     def row(self, index: int) -> bytes:
         try:
             with self._location.open() as file:
-                if _version(file) != self._version:
-                    raise Unreadable("its archive was changed after it was opened")
+                is_same = _version(file) == self._version
                 content = os.pread(file.fileno(), self._row_bytes, self._offset + index * self._row_bytes)
         except OSError as error:
             self._location.require_present()
             raise Unreadable(f"its archive cannot be read: {one_line(error)}") from error
-        if len(content) != self._row_bytes:
-            raise Unreadable("its archive was truncated while it was read")
+        # Other rows would be of another file, too.
+        if not is_same or len(content) != self._row_bytes:
+            raise DataError(f"{self._location.name} was changed while it was read; run the same command again")
         return content
 
     def chunks(self) -> Iterator[bytes]:

@@ -226,7 +226,7 @@ def _read(path: Path) -> NDArray[Any]:
         # NumPy's own message may advise to unpickle the file.
         raise DataError(f"{path} is damaged or not of FD-Shifts: no .npz archive of numbers; write it again") from error
     except Exception as error:  # on damaged files, libraries raise errors of any type
-        raise DataError(f"{path} is damaged or not of FD-Shifts ({one_line(error)}); write it again") from error
+        raise DataError(f"{path} is damaged or not of FD-Shifts ({one_line(error):.200}); write it again") from error
     if array.dtype.kind not in "fiu":
         raise DataError(f"{path} has dtype {array.dtype}; expected numbers")
     return np.asarray(array)
