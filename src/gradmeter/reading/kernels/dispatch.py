@@ -53,10 +53,12 @@ class OutputSums:
 
     Attributes:
         counts: number of entries per sample of each output, [N] if it differs between samples.
+        differ: whether it does for some output.
     """
 
     def __init__(self, samples: int) -> None:
         self.counts: list[int | Tensor] = []
+        self.differ = False
         self._samples = samples
         self._compiled = False
         self._numbers = torch.empty(0, samples, _OUTPUT_SUMS, dtype=torch.float64, device="cpu")
@@ -82,6 +84,7 @@ class OutputSums:
         if kept is None:
             self.counts.append(entries)
         else:
+            self.differ = True
             self.counts.append(kept.flatten(1).sum(1) * (entries * self._samples // kept.numel()))
             _mend_extremes(self._numbers[index], output.detach(), kept)
         return index

@@ -83,7 +83,7 @@ class LayerOutputs:
         # All layers at once, because each takes many small operations.
         numbers, counts = self._of_layers(layers)
         numbers = numbers.to(device).transpose(0, 1)
-        if any(isinstance(count, Tensor) for count in counts):
+        if self._sums.differ:
             columns = [torch.as_tensor(count, device=device).expand(self.samples) for count in counts]
             count = torch.stack(columns, dim=1).to(numbers.dtype)
         else:
