@@ -80,6 +80,20 @@ def test_padding_is_not_content_where_a_position_holds_several_numbers(name: str
         assert content_hashes(short) == together[row]
 
 
+@pytest.mark.parametrize("shape", [(8,), (8, 3), (2, 8)], ids=str)
+def test_a_table_beside_a_text_has_no_padding(shape: tuple[int, ...]) -> None:
+    """Columns were left out if there were as many as the text has positions."""
+    random = torch.Generator().manual_seed(0)
+    tables, lengths = torch.randn(3, *shape, generator=random), torch.tensor([2, 5, 8])
+    tokens, mask = torch.ones(3, 8, dtype=torch.int64), (torch.arange(8) < lengths[:, None]).long()
+    together = content_hashes({"input_ids": tokens, "attention_mask": mask, "table": tables})
+    longer = {"input_ids": nn.functional.pad(tokens, (0, 1)), "attention_mask": nn.functional.pad(mask, (0, 1))}
+    assert np.array_equal(content_hashes({**longer, "table": tables}), together)
+    other = tables.clone()
+    other[0].flatten()[-1] += 1
+    assert content_hashes({"input_ids": tokens, "attention_mask": mask, "table": other})[0] != together[0]
+
+
 def test_an_image_beside_a_text_has_no_padding() -> None:
     """Pixels were left out if the image was as wide as the text was long."""
     images, lengths = torch.rand(3, 3, 8, 8), torch.tensor([2, 5, 8])

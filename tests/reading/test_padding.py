@@ -389,6 +389,32 @@ def test_an_image_beside_a_text_has_no_padding(size: int, gradients: bool) -> No
             )
 
 
+class Regions(Texts):
+    """A text after regions of an image, each of some numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(4)
+        self.regions = nn.Linear(2, 4)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, regions: Tensor) -> Tensor:
+        return super().forward(input_ids, attention_mask) + self.head(self.regions(regions).relu().mean(1))
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("count", [5, max(LENGTHS)], ids=["any", "as many as positions"])
+def test_regions_of_an_image_beside_a_text_have_no_padding(count: int, gradients: bool) -> None:
+    """They were cut, and their outputs too, where there were as many as the longest text has positions."""
+    regions = torch.rand(6, count, 2, generator=torch.Generator().manual_seed(0))
+    network, texts = Regions().eval(), batch()
+    measure = meter(network, gradients=gradients)
+    given = measure({**texts, "regions": regions})
+    expected = network.regions(regions).flatten(1).norm(dim=1).double()
+    torch.testing.assert_close(given.activations["regions", "l2"], expected.detach(), rtol=1e-4, atol=0)
+    for row in range(6):
+        single = measure({**alone(texts, row), "regions": regions[row : row + 1]})
+        torch.testing.assert_close(given.activations.values[row], single.activations.values[0], rtol=1e-4, atol=1e-5)
+
+
 class Rounded(nn.Module):
     """A network that pads its inputs to a multiple of four positions itself, as Longformer does."""
 

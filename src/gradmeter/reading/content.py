@@ -13,7 +13,7 @@ from torch import nn
 
 from gradmeter.errors import DataError
 from gradmeter.reading.columns import column_of, plain_numbers
-from gradmeter.reading.inputs import Inputs, position_axis
+from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.network.structure import unwrapped
 from gradmeter.reading.readings import Readings
 
@@ -37,16 +37,16 @@ def content_hashes(inputs: Any, network: nn.Module | None = None) -> NDArray[np.
     """
     batch = Inputs.of(inputs)
     batch = batch if network is None else batch.named_for(unwrapped(network))
-    arguments = [("", value) for value in batch.args] + sorted(batch.kwargs.items(), key=lambda item: item[0])
-    tensors = [(name, _widened(value.cpu())) for name, value in arguments if isinstance(value, torch.Tensor)]
-    if len(tensors) == 1:
-        tensors = [("", tensors[0][1])]
+    arguments = [*(("", value) for value in batch.args), *batch.kwargs.items()]
+    names = [name for name, value in arguments if isinstance(value, torch.Tensor)]
+    # The order of keyword arguments does not matter.
+    named = sorted(zip(names, batch.tensors, batch.text_axes, strict=True), key=lambda item: item[0])
+    tensors = [(name if len(named) > 1 else "", _widened(tensor.cpu()), axis) for name, tensor, axis in named]
     kept = None if batch.mask is None else batch.mask.cpu()
-    axes = [None if kept is None else position_axis(tensor, kept.shape[1]) for _, tensor in tensors]
     hashes = np.empty(batch.samples, np.uint64)
     for sample in range(batch.samples):
         digest = hashlib.blake2b(digest_size=_BYTES)
-        for (name, tensor), axis in zip(tensors, axes, strict=True):
+        for name, tensor, axis in tensors:
             row = tensor[sample]
             if kept is not None and axis is not None:
                 row = row.index_select(axis - 1, kept[sample].nonzero()[:, 0])

@@ -126,6 +126,22 @@ class Inputs:
             return None
         return mask != 0
 
+    @cached_property
+    def text_axes(self) -> list[int | None]:
+        """For each tensor, the axis with an entry for each position of the padded text or sound; None if it has none.
+
+        A tensor of real numbers, such as a table beside a text, may have an axis of this length by chance. It belongs
+        to the text if its entries at all padded positions are equal, or if no tensor but the mask does.
+        """
+        if self.mask is None:
+            return [None] * len(self.tensors)
+        axes = [_position_axis(tensor, self.mask.shape[1]) for tensor in self.tensors]
+        padded = [
+            None if axis is None or (tensor.is_floating_point() and not _are_padded(tensor, axis, ~self.mask)) else axis
+            for tensor, axis in zip(self.tensors, axes, strict=True)
+        ]
+        return padded if len(padded) - padded.count(None) > 1 else axes
+
     def with_and_without_padding(self) -> Iterator[tuple[Inputs, Inputs]]:
         """One sample of each padding with it and without, the most padded first; none that is nothing but padding.
 
@@ -136,21 +152,21 @@ class Inputs:
         rows = {tuple(kept): row for row, kept in reversed([*enumerate(self.mask.tolist())])}
         for _, row in sorted((sum(kept), row) for kept, row in rows.items()):
             padded = self.rows([row])
-            if (trimmed := padded.trimmed()) is not None:
+            if (trimmed := padded._trimmed(self.text_axes)) is not None:
                 yield padded, trimmed
 
-    def trimmed(self) -> Inputs | None:
+    def _trimmed(self, axes: Sequence[int | None]) -> Inputs | None:
         """The inputs without the padding at both ends of the first sample; None if it has none, or nothing else."""
         kept = [] if self.mask is None else self.mask[0].nonzero()[:, 0].tolist()
         if self.mask is None or not kept or kept[-1] - kept[0] + 1 == self.mask.shape[1]:
             return None
-        positions = self.mask.shape[1]
-
-        def trim(tensor: Tensor) -> Tensor:
-            axis = position_axis(tensor, positions)
-            return tensor if axis is None else tensor.narrow(axis, kept[0], kept[-1] - kept[0] + 1).contiguous()
-
-        return self.map(trim)
+        length = kept[-1] - kept[0] + 1
+        return self.replaced(
+            *(
+                tensor if axis is None else tensor.narrow(axis, kept[0], length).contiguous()
+                for tensor, axis in zip(self.tensors, axes, strict=True)
+            )
+        )
 
     def rows(self, rows: slice | Sequence[int]) -> Inputs:
         """The inputs of some of the samples; nothing is copied for a slice or a range."""
@@ -191,13 +207,16 @@ class Inputs:
         return self.map(lambda _: next(new))
 
 
-def position_axis(values: Tensor, positions: int) -> int | None:
-    """The first axis of inputs [N, ...] with an entry for each position of a text or sound; None if there is none.
-
-    Inputs with four or more axes are images.
-    """
+def _position_axis(values: Tensor, positions: int) -> int | None:
+    """The first axis of this length but that of the samples; inputs with four or more axes are images."""
     shape = values.shape
     return shape.index(positions, 1) if values.dim() <= 3 and positions in shape[1:] else None
+
+
+def _are_padded(values: Tensor, axis: int, padding: Tensor) -> bool:
+    """Whether the entries at all padded positions, [N, T] bool, are equal."""
+    padded = values.movedim(axis, 1)[padding.to(values.device)]
+    return bool((padded == padded[0]).all())
 
 
 def _prepared(value: Any) -> Any:
