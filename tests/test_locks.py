@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from driven.privileges import unprivileged
 from gradmeter import OutputError, locks
 from gradmeter.files import LOCK, is_incidental
 from gradmeter.locks import locked
@@ -94,6 +95,24 @@ def test_a_killed_owner_is_taken_over(name: str, tmp_path: Path) -> None:
             third = subprocess.run([sys.executable, "-c", HOLDING, str(out)], input="", capture_output=True, text=True)
             assert f"process {os.getpid()} on " in third.stderr
     assert not list(tmp_path.rglob("*.lock"))
+
+
+@pytest.mark.parametrize("name", ["folder", "two.csv"])
+def test_a_lock_file_that_can_only_be_read(name: str, tmp_path: Path) -> None:
+    """As another user's process creates it in a shared folder."""
+    out = tmp_path / name
+    with holder(out) as other, unprivileged():
+        (lock,) = tmp_path.rglob(f"*{LOCK}")
+        lock.chmod(0o444)
+        assert f"process {other.pid} on " in refusal(out)
+        other.kill()
+        other.wait()
+        lock.parent.chmod(0o555)
+        assert f"cannot be written ({os.strerror(errno.EACCES)}" in refusal(out)
+        lock.parent.chmod(0o755)
+        with locked(out):
+            assert json.loads(lock.read_text())["pid"] == os.getpid()
+    assert not list(tmp_path.rglob(f"*{LOCK}"))
 
 
 def test_the_same_folder_by_another_name(tmp_path: Path) -> None:
@@ -313,10 +332,10 @@ def test_a_folder_below_a_file(tmp_path: Path) -> None:
     assert str(tmp_path / "file" / "out") in refusal(tmp_path / "file" / "out")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
 def test_an_unwritable_folder(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir(mode=0o500)
-    assert str(tmp_path / "out") in refusal(tmp_path / "out")
+    with unprivileged():
+        assert str(tmp_path / "out") in refusal(tmp_path / "out")
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no file system here creates no files")
@@ -329,8 +348,8 @@ def test_a_file_system_that_creates_no_files(name: str) -> None:
     assert "another process" not in message
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may enter every folder")
 @pytest.mark.parametrize("name", ["judged.onnx", "folder/out"])
 def test_a_folder_without_access(name: str, tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0)
-    assert os.strerror(errno.EACCES) in refusal(tmp_path / "closed" / name)
+    with unprivileged():
+        assert os.strerror(errno.EACCES) in refusal(tmp_path / "closed" / name)

@@ -30,8 +30,8 @@ _FILES = (".csv", ".onnx")
 # Attempts to open a lock file that other processes create and delete at the same time, and seconds between attempts.
 _ATTEMPTS, _PAUSE = 20, 0.05
 
-# Do not follow a link to a user's file; Windows has no such flag.
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+# Do not follow a link to a user's file, nor wait for the other end of a named pipe; Windows has no such flags.
+_AT_ONCE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 # State of this process: the thread that owns each lock file, and the open descriptors, which forked processes close.
 _threads: dict[Path, int] = {}
 _descriptors: set[int] = set()
@@ -125,7 +125,7 @@ def _acquire(lock: Path, out: Path) -> int:
     """Open and lock the lock file and write this process into it; return its descriptor."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
+            descriptor, writable = _open(lock)
         except FileNotFoundError as error:
             # The process that created the folder has deleted it, or the file system creates no files, such as /proc.
             if attempt == _ATTEMPTS:
@@ -144,14 +144,32 @@ def _acquire(lock: Path, out: Path) -> int:
             if free is not False and _is_same_file(descriptor, lock):
                 if owner is not None and not (free and owner.kernel == _kernel()) and (advice := _until_expired(lock)):
                     raise _locked_error(out, owner, f"; if it was killed, {advice}")
-                _write_owner(descriptor, lock, out)
-                return descriptor
+                if writable:
+                    _write_owner(descriptor, lock, out)
+                    return descriptor
+                try:
+                    lock.unlink()
+                except OSError as error:
+                    raise _unwritable(lock, out, error) from error
         except BaseException:
             _close(descriptor)
             raise
         _close(descriptor)
         time.sleep(_PAUSE)
     raise _locked_error(out, _owner(lock))
+
+
+def _open(lock: Path) -> tuple[int, bool]:
+    """Open the lock file, and create it if missing; return its descriptor and whether it can be written.
+
+    One that another user's process left can often only be read.
+    """
+    try:
+        return os.open(lock, os.O_RDWR | os.O_CREAT | _AT_ONCE, 0o666), True
+    except PermissionError:
+        with suppress(OSError):
+            return os.open(lock, os.O_RDONLY | _AT_ONCE), False
+        raise
 
 
 def _write_owner(descriptor: int, lock: Path, out: Path) -> None:
