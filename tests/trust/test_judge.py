@@ -8,6 +8,8 @@ from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression, Perceptron
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold
+from sklearn.neighbors import RadiusNeighborsClassifier
+from sklearn.semi_supervised import LabelPropagation
 
 from gradmeter import GradientMeter, InputError, Readings
 from gradmeter.trust.calibrated import Calibrated
@@ -171,3 +173,14 @@ def test_a_classifier_needs_a_score() -> None:
             resolve_classifier(classifier)
     usable = (VotingClassifier(parts, voting="soft"), StackingClassifier(parts, LogisticRegression()), Perceptron())
     assert all(isinstance(resolve_classifier(classifier), Calibrated) for classifier in usable)
+
+
+@pytest.mark.parametrize(
+    ("classifier", "reason"),
+    [(LabelPropagation(), "nan"), (RadiusNeighborsClassifier(radius=300), "No neighbors")],
+    ids=["nan", "error"],
+)
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_a_classifier_without_output_for_unknown_inputs_is_refused(classifier: Any, reason: str) -> None:
+    with pytest.raises(InputError, match=rf"{type(classifier).__name__} has no output .*{reason}"):
+        Judge.fit(readings("known"), LABELS, (), classifier)

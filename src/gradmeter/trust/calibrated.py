@@ -12,7 +12,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from gradmeter.errors import InputError
+from gradmeter.errors import InputError, one_line
 from gradmeter.reading.readings import Readings
 from gradmeter.stages import Advance
 from gradmeter.trust.features import FeatureBlock
@@ -24,6 +24,9 @@ from gradmeter.trust.smoothing import fit_smoothed
 
 LEAST = 10
 """Smallest number of samples of each class; with fewer, a fold has one sample of a class or none."""
+
+# Added to features, which are mostly logarithms, for an input far from all others.
+_FAR = 100.0
 
 
 class Calibrated(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -62,7 +65,11 @@ class Calibrated(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
 
     def cross_fit(self, data: TrainingData, advance: Advance) -> CrossFit:
-        """Fit to all samples, and judge each sample by a classifier and a curve fitted to the other folds."""
+        """Fit to all samples, and judge each sample by a classifier and a curve fitted to the other folds.
+
+        Raises:
+            InputError: if the classifier has no output for some input.
+        """
         matrix = data.block.values
         correct = (data.target == CORRECT).astype(np.int64)
         folds = stratified_folds(data.contents, correct)
@@ -75,7 +82,9 @@ class Calibrated(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         numbers = np.empty(len(correct), np.int64)
         for number, (_, test) in enumerate(folds):
             numbers[test] = number
-        return CrossFit(self.of(calibrated, unknown_share), held_out, numbers, None)
+        fitted = self.of(calibrated, unknown_share)
+        fitted._require_output_everywhere(data.block)
+        return CrossFit(fitted, held_out, numbers, None)
 
     @classmethod
     def of(cls, calibrated: CalibratedClassifierCV, unknown_share: float) -> Self:
@@ -83,6 +92,18 @@ class Calibrated(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         fitted = cls(calibrated.estimator)
         fitted.calibrated_, fitted.unknown_share_, fitted.classes_ = calibrated, unknown_share, calibrated.classes_
         return fitted
+
+    def _require_output_everywhere(self, block: FeatureBlock) -> None:
+        """Check that the fitted classifier has an output for inputs far from those that it learned from."""
+        values = block.values
+        far = np.stack([values.min(0) - _FAR, np.zeros_like(values[0]), values.max(0) + _FAR])
+        try:
+            self.judge(FeatureBlock(far, block.axes)).require_probabilities()
+        except ValueError as error:
+            raise InputError(
+                f"the meta classifier {type(self.classifier).__name__} has no output for inputs far from those it "
+                f"learned from ({one_line(error)}); expected a classifier that has one for every input"
+            ) from error
 
     @property
     def assumed_unknown_share(self) -> float:
