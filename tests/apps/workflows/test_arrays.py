@@ -98,7 +98,7 @@ def test_a_network_of_several_arguments(prefix: str, folder: Path, tmp_path: Pat
     command = ("measure", "array_networks:Masked", tmp_path / "masked.npz", "--weights", "words.safetensors")
     answer = gradmeter(*command, "--out", tmp_path / "readings.parquet", "--quiet", cwd=folder)
     assert answer.returncode == 0, answer.stderr
-    assert "left out the array lengths" in answer.stderr
+    assert "the network does not get the array lengths" in answer.stderr
     own = network("masked")
     own.load_state_dict(load_file(folder / "words.safetensors"))
     expected = GradientMeter(own)({"input_ids": torch.from_numpy(tokens), "attention_mask": torch.from_numpy(mask)})

@@ -53,7 +53,7 @@ def test_named_arguments_and_arrays_that_are_none(tmp_path: Path) -> None:
     assert isinstance(content, dict)
     assert [*content] == ["attention_mask", "ids"]
     assert np.array_equal(content["ids"], TOKENS[1])
-    assert source.note == "left out the array lengths"
+    assert source.note == "the network does not get the array lengths"
     assert not source.labelled
 
 
@@ -62,7 +62,7 @@ def test_the_output_of_a_tokenizer(tmp_path: Path) -> None:
     source = opened(tmp_path, **arrays)
     assert source.arrays is not None
     assert source.arrays.names == ("attention_mask", "input_ids")
-    assert source.note == "left out the array special_tokens_mask"
+    assert source.note == "the network does not get the array special_tokens_mask"
 
 
 def test_the_kind_says_what_the_arrays_are(tmp_path: Path) -> None:

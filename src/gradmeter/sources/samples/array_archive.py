@@ -104,8 +104,8 @@ class ArrayArchive(Source):
             self._labels, self.classes = checked_labels(path, read_arrays(path, (LABELS, NAMES), file), self._count)
         self.labelled = self._labels is not None
         self.columns = tuple(name for name in others if name not in (*arguments.values(), LABELS, NAMES))
-        several = "s" * (len(self.columns) > 1)
-        self.note = f"left out the array{several} {listed(self.columns, _NAMED)}" if self.columns else ""
+        arrays = f"the array{'s' * (len(self.columns) > 1)} {listed(self.columns, _NAMED)}"
+        self.note = f"the network does not get {arrays}" if self.columns else ""
         self._hash: str | None = None
 
     def __len__(self) -> int:

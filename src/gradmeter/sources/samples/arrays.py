@@ -118,6 +118,7 @@ def _check_images(path: str, images: ArrayRows) -> None:
         raise DataError(
             f"{path}: images have dtype {images.dtype}; expected uint8 (0..255), float (0..1) or bool"
             + ": save images.astype('uint8') if they are 0..255" * (images.dtype.kind in "iu")
+            + ", (images // 257).astype('uint8') if they are 0..65535" * (images.dtype == np.uint16)
         )
     chunks = (np.frombuffer(chunk, images.dtype) for chunk in images.chunks())
     low, high = np.array([(chunk.min(), chunk.max()) for chunk in chunks]).T
