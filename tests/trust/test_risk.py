@@ -131,6 +131,15 @@ def test_no_threshold_can_guarantee_the_risk() -> None:
         control_risk(score[:20], np.ones(20, bool), 0.01, thresholds)
 
 
+def test_data_of_which_fewer_reach_a_threshold_than_expected() -> None:
+    """Such as images that are normalised twice: it was said that too many of the best samples are wrong."""
+    thresholds = candidates(np.linspace(0.4, 1, 500))
+    with pytest.raises(RiskNotControlled, match=r": 0 of them .* like those of fit, by which about 832 would reach it"):
+        control_risk(np.full(1000, 0.1), np.ones(1000, bool), 0.5, thresholds)
+    with pytest.raises(RiskNotControlled, match=r": 40 of them .* at least \d+, .*: give more data, or a higher risk"):
+        control_risk(np.full(40, 0.9), np.ones(40, bool), 0.05, thresholds)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("copies", [1, 7])
 def test_copies_are_no_additional_evidence(copies: int) -> None:
@@ -212,7 +221,7 @@ def test_the_guarantee_holds_where_an_input_is_common_and_wrong(mass: float) -> 
 
 
 def test_the_number_of_distinct_samples_is_reported_where_too_many_are_wrong() -> None:
-    score = np.arange(700) / 700
+    score = np.arange(700) % 350 / 350
     with pytest.raises(RiskNotControlled, match=r"\b700 samples\b.*\b350\b"):
         control_risk(score, np.arange(700) % 2 == 0, 0.1, candidates(score), contents=np.arange(700) % 350)
 

@@ -150,14 +150,16 @@ def control_risk(
     new = np.arange(scores.size) if seen is None else np.flatnonzero(~_as_bool("seen", seen, scores))
     distinct = new if contents is None else _distinct(contents, wrong, new)
     possible = [candidate for candidate in thresholds if candidate.coverage * distinct.size >= needed]
-    if not possible:
-        eligible = max((candidate.coverage for candidate in thresholds), default=0.0) * distinct.size
+    lowest = min((candidate.threshold for candidate in thresholds), default=math.inf)
+    reached = int((scores[distinct] >= lowest).sum())
+    if not possible or reached < needed:
         samples = f"{distinct.size:,} {'distinct ' if distinct.size < new.size else ''}samples"
         least = f"{needed:,.0f}" if needed < _LARGEST_PLAIN else f"{needed:.2g}"
+        eligible = max((candidate.coverage for candidate in thresholds), default=0.0) * distinct.size
         raise RiskNotControlled(
-            f"{samples} cannot guarantee a risk of {risk:g} with confidence {confidence:g}: about {eligible:,.0f} of "
-            f"them reach the smallest accepted probability{_and_seen(scores.size - new.size)}; expected at least "
-            f"{least}, none of them wrong: give more data, or a higher risk"
+            f"{samples} cannot guarantee a risk of {risk:g} with confidence {confidence:g}: {reached:,} of them reach "
+            f"the smallest accepted probability{_and_seen(scores.size - new.size)}; expected at least {least}, none of "
+            f"them wrong: {advice(reached, eligible, 'data')}"
         )
     levels = np.array([candidate.threshold for candidate in possible])
     errors, accepted = _accepted(scores[new], wrong[new], levels)
@@ -183,6 +185,13 @@ def control_risk(
         int(errors[chosen]),
         int(accepted[chosen]),
     )
+
+
+def advice(reached: int, expected: float, data: str) -> str:
+    """What to do if too few reach the smallest accepted probability; `expected` is their number by the data of fit."""
+    if reached >= expected / 2:
+        return f"give more {data}, or a higher risk"
+    return f"give {data} drawn and prepared like those of fit, by which about {expected:,.0f} would reach it"
 
 
 def _of_copies(distinct: int, samples: int) -> str:

@@ -155,7 +155,7 @@ class Classifier:
         pairs = [f"{name} is {number}" for number, name in enumerate(source.classes)]
         rest = ["and so on"] if len(pairs) > _SHOWN else []
         return (
-            f"{source.name}: classes are numbered in the order of their names: {', '.join(pairs[:_SHOWN] + rest)}; "
+            f"{source.name}: the classes are numbered: {', '.join(pairs[:_SHOWN] + rest)}; "
             f"{_GIVE} to match them by name"
         )
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from gradmeter.trust.risk import SEQUENCES, Candidate, RiskNotControlled, in_sequences, require_rates
+from gradmeter.trust.risk import SEQUENCES, Candidate, RiskNotControlled, advice, in_sequences, require_rates
 
 # Bets as shares of the largest possible one. The best for L in {0, 1} with mean r is 1 - r / risk.
 _BETS = np.array([1, 3 / 4, 1 / 2, 1 / 4, 1 / 8])
@@ -105,13 +105,15 @@ def control_segment_risk(
     delta = (1 - confidence) / SEQUENCES
     images = len(np.unique(image))
     needed = least_images(risk, delta)
+    lowest = min((candidate.threshold for candidate in thresholds), default=math.inf)
+    reached = len(np.unique(image[score >= lowest]))
     possible = [candidate for candidate in thresholds if candidate.coverage * images >= needed]
-    if not possible:
+    if not possible or reached < needed:
         eligible = max((candidate.coverage for candidate in thresholds), default=0.0) * images
         raise RiskNotControlled(
-            f"{images:,} images cannot guarantee a risk of {risk:g} with confidence {confidence:g}: in about "
-            f"{eligible:,.0f} of them a segment reaches the smallest accepted P(hit); expected at least {needed:,}, "
-            "without wrong ones: give more images, or a higher risk"
+            f"{images:,} images cannot guarantee a risk of {risk:g} with confidence {confidence:g}: in {reached:,} of "
+            f"them a segment reaches the smallest accepted P(hit); expected at least {needed:,}, without wrong ones: "
+            f"{advice(reached, eligible, 'images')}"
         )
     levels = np.array([candidate.threshold for candidate in possible])
     errors, accepted = _counts(score, wrong, image, levels)
