@@ -138,6 +138,9 @@ def test_data_of_which_fewer_reach_a_threshold_than_expected() -> None:
         control_risk(np.full(1000, 0.1), np.ones(1000, bool), 0.5, thresholds)
     with pytest.raises(RiskNotControlled, match=r": 40 of them .* at least \d+, .*: give more data, or a higher risk"):
         control_risk(np.full(40, 0.9), np.ones(40, bool), 0.05, thresholds)
+    # More than expected, but the threshold must be chosen without them.
+    with pytest.raises(RiskNotControlled, match=r": by the data of fit, about 80 of them .* at least \d+, .*give more"):
+        control_risk(np.full(800, 0.9), np.ones(800, bool), 0.04, candidates(np.linspace(0, 1, 10) ** 9 * 0.8))
 
 
 @pytest.mark.slow

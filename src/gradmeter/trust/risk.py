@@ -49,6 +49,8 @@ SEQUENCES = 5
 _COVERAGES = 1000
 # Messages show larger numbers of samples in scientific notation.
 _LARGEST_PLAIN = 1e9
+# If this many samples, and half of all expected ones, do not reach a threshold, that is not by chance.
+_MANY_MISSING = 10
 
 
 class RiskNotControlled(GradmeterError, ValueError):
@@ -156,9 +158,10 @@ def control_risk(
         samples = f"{distinct.size:,} {'distinct ' if distinct.size < new.size else ''}samples"
         least = f"{needed:,.0f}" if needed < _LARGEST_PLAIN else f"{needed:.2g}"
         eligible = max((candidate.coverage for candidate in thresholds), default=0.0) * distinct.size
+        count = f"{reached:,}" if reached < needed else f"by the data of fit, about {eligible:,.0f}"
         raise RiskNotControlled(
-            f"{samples} cannot guarantee a risk of {risk:g} with confidence {confidence:g}: {reached:,} of them reach "
-            f"the smallest accepted probability{_and_seen(scores.size - new.size)}; expected at least {least}, none of "
+            f"{samples} cannot guarantee a risk of {risk:g} with confidence {confidence:g}: {count} of them reach the "
+            f"smallest accepted probability{_and_seen(scores.size - new.size)}; expected at least {least}, none of "
             f"them wrong: {advice(reached, eligible, 'data')}"
         )
     levels = np.array([candidate.threshold for candidate in possible])
@@ -189,7 +192,7 @@ def control_risk(
 
 def advice(reached: int, expected: float, data: str) -> str:
     """What to do if too few reach the smallest accepted probability; `expected` is their number by the data of fit."""
-    if reached >= expected / 2:
+    if expected - reached < max(expected / 2, _MANY_MISSING):
         return f"give more {data}, or a higher risk"
     return f"give {data} drawn and prepared like those of fit, by which about {expected:,.0f} would reach it"
 

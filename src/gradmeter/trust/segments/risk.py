@@ -110,9 +110,10 @@ def control_segment_risk(
     possible = [candidate for candidate in thresholds if candidate.coverage * images >= needed]
     if not possible or reached < needed:
         eligible = max((candidate.coverage for candidate in thresholds), default=0.0) * images
+        count = f"in {reached:,}" if reached < needed else f"by the data of fit, in about {eligible:,.0f}"
         raise RiskNotControlled(
-            f"{images:,} images cannot guarantee a risk of {risk:g} with confidence {confidence:g}: in {reached:,} of "
-            f"them a segment reaches the smallest accepted P(hit); expected at least {needed:,}, without wrong ones: "
+            f"{images:,} images cannot guarantee a risk of {risk:g} with confidence {confidence:g}: {count} of them a "
+            f"segment reaches the smallest accepted P(hit); expected at least {needed:,}, without wrong ones: "
             f"{advice(reached, eligible, 'images')}"
         )
     levels = np.array([candidate.threshold for candidate in possible])
