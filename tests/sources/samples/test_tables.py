@@ -166,6 +166,19 @@ def test_minus_one_is_no_label(tmp_path: Path) -> None:
     assert [source.read(index).label for index in range(2)] == [None, 1]
 
 
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [([3.0, None, 0.0], [3, None, 0]), ([2.0, float("nan"), -1.0], [2, None, None]), ([True, False], [1, 0])],
+    ids=str,
+)
+def test_labels_as_pandas_stores_them_where_some_are_missing(given: list[Any], read: list[Any], tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"] * len(given), "label": given}), tmp_path / "x.parquet")
+    source = ParquetTable(Location(str(tmp_path / "x.parquet")))
+    labels = [source.fetch(index).label for index in range(len(source))]
+    assert labels == read
+    assert not any(isinstance(label, bool | float) for label in labels)
+
+
 def test_a_damaged_row_group(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(hub_table([1, 2], [0, 0], None), path, row_group_size=1, compression="none", use_dictionary=False)
@@ -246,7 +259,9 @@ def test_the_fingerprint_tells_which_rows_there_are(tmp_path: Path) -> None:
         ({"number": [1]}, "number"),
         ({"a": [b"x"], "b": [b"y"]}, r"\(a, b\).* image"),
         ({"a": ["x"], "b": ["y"]}, r"\(a, b\).* text"),
-        ({"image": [b"x"], "label": [0.5]}, "'label' .*double"),
+        ({"image": [b"x", b"x"], "label": [1.0, 0.5]}, "'label' contains 0.5; .*: rename the column"),
+        ({"image": [b"x"], "label": [float("inf")]}, "'label' contains inf"),
+        ({"image": [b"x"], "label": [[1]]}, "'label' is list<.*: rename the column"),
         ({"image": pa.array([], pa.binary())}, "no rows"),
         ({"image": [{"bytes": {"bytes": b"x"}}]}, "image"),
     ],

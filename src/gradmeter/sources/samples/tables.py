@@ -7,6 +7,7 @@ import hashlib
 import io
 import itertools
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -44,8 +45,9 @@ class ParquetTable(Source):
 
     Columns are recognised by their types. Images are in a column of bytes, or of structs with a field `bytes`. Without
     such a column, the samples are texts, in the column of strings that is not the label. If there are several
-    candidates, the column must be named `image` or `text`. The column `label` (or `labels`) holds names, or integers
-    whose names may be in the metadata of the file, as Hugging Face's datasets library writes them.
+    candidates, the column must be named `image` or `text`. The column `label` (or `labels`) holds names, or integers,
+    also as floats or booleans, whose names may be in the metadata of the file, as Hugging Face's datasets library
+    writes them.
 
     Args:
         location: a Parquet file, or a folder of Parquet files, which are sorted by name.
@@ -109,6 +111,8 @@ class ParquetTable(Source):
             raise Unreadable(f"not UTF-8 text: {one_line(error)}") from error
         if content is None:
             raise Unreadable("the row is empty")
+        if isinstance(label, float | bool):
+            label = int(label) if math.isfinite(label) else None
         if label == _NO_LABEL:
             label = None
         if self._numbers and label is not None:
@@ -195,16 +199,23 @@ class ParquetTable(Source):
         if self._label is None:
             return None, {}
         label_type = schema.field(self._label).type
-        if pa.types.is_integer(label_type):
+        advice = "expected integers or names: rename the column if it holds no classes"
+        if pa.types.is_integer(label_type) or pa.types.is_boolean(label_type):
             return self._metadata_names, {}
+        if not _is_text(label_type) and not pa.types.is_floating(label_type):
+            raise DataError(f"{self.name}: column {self._label!r} is {label_type}; {advice}")
+        try:
+            columns = [self._column(file, self._label).unique().to_pylist() for file in self._files]
+        except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+            raise DataError(f"{self.name}: the labels cannot be read ({one_line(error)})") from error
+        labels = {label for column in columns for label in column if label is not None}
         if _is_text(label_type):
-            try:
-                columns = [self._column(file, self._label).unique().to_pylist() for file in self._files]
-            except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-                raise DataError(f"{self.name}: the labels cannot be read ({one_line(error)})") from error
-            names = sorted({name for column in columns for name in column if name is not None})
+            names = sorted(labels)
             return tuple(names), {name: number for number, name in enumerate(names)}
-        raise DataError(f"{self.name}: column {self._label!r} is {label_type}; expected integers or names")
+        # pandas turns integers into floats if some are missing.
+        if others := sorted(label for label in labels if not (math.isnan(label) or label.is_integer())):
+            raise DataError(f"{self.name}: column {self._label!r} contains {others[0]:g}; {advice}")
+        return self._metadata_names, {}
 
     def _column(self, file: str, name: str) -> pa.ChunkedArray:
         # Names repeat, so a dictionary needs less memory.
