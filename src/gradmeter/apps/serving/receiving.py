@@ -120,7 +120,7 @@ async def received(request: Request, limits: Limits, share: Share, *, texts: boo
     if is_full:
         raise NoRoom
     if not content:
-        raise HTTPException(400, "the body is empty; send the content of a file")
+        raise HTTPException(400, "the body is empty; send the content of a file by HTTP/1.1")
     return bytes(content)
 
 
