@@ -53,6 +53,43 @@ def test_the_log_odds_are_those_of_bayes() -> None:
         assert model.log_odds([evidence[row : row + 1]], labels[row : row + 1])[0] == pytest.approx(np.log(bad / right))
 
 
+def test_the_loss_of_labels_is_that_of_the_definition() -> None:
+    random = np.random.default_rng(0)
+    classes = some_classes((4, 5), (0,))
+    evidence, labels = 2 * random.normal(size=(30, 6)), random.integers(0, 4, 30)
+    model = NoiseModel(classes, np.array([0.7]), 0.2, 0.6, 0.1, 0.3, 0.0)
+    foreign = 0.2 * 0.3
+    wrong = 0.2 * 0.7 / (1 - foreign)
+    share = np.array([(1 - foreign) * 0.1, *[(1 - foreign) * 0.9] * 3, *[foreign] * 2])
+    prior = share / np.array([1, 3, 3, 3, 2, 2]) * 6
+    loss = 0.0
+    for row, label in enumerate(labels):
+        p = softmax(0.7 * evidence[row]) * prior
+        bad = [p[t] * (1.0 if t > 3 else wrong) * (0.4 / 3 + 0.6 * classes.confusion[t, label]) for t in range(6)]
+        loss -= np.log((p[label] * (1 - wrong) + sum(bad) - bad[label]) / p.sum())
+    assert NoiseProblem([evidence], labels, classes).loss_of_labels(model) == pytest.approx(loss)
+
+
+@pytest.mark.parametrize("learned", [0.0, 1.0], ids=["equal shares", "the same shares"])
+@pytest.mark.parametrize("rate", [0.0, 0.05])
+def test_rare_classes(rate: float, learned: float) -> None:
+    """A network that had learned where the same classes were as rare was taken for one that expects equal shares."""
+    random, shares = np.random.default_rng(0), 2.0 ** -np.arange(10)
+    shares /= shares.sum()
+    centres = random.normal(size=(10, 16))
+    centres *= 3 / np.linalg.norm(centres, axis=1, keepdims=True)
+    truth = random.choice(10, 3000, p=shares)
+    logits = (centres[truth] + random.normal(size=(3000, 16))) @ centres.T + learned * np.log(shares)
+    wrong = random.random(3000) < rate
+    labels = np.where(wrong, (truth + random.integers(1, 10, 3000)) % 10, truth)
+    inputs = LabelReadings(labels, logits.astype(np.float32), np.zeros((3000, 1), np.float32))
+    evidence = [network_expert(LabelScores(inputs), np.arange(3000))]
+    problem, model = fit_noise(evidence, labels, classes_of(inputs))
+    interval = rate_interval(problem, model, 3000)
+    assert interval.low <= wrong.mean() <= interval.high
+    assert interval.high - interval.low < 0.03
+
+
 @pytest.mark.parametrize("rate", [0.0, 0.02, 0.1, 0.6, 0.9])
 @pytest.mark.parametrize("sharpness", [1.0, 2.0])
 def test_the_rate_of_a_network_that_may_be_too_sure(rate: float, sharpness: float) -> None:

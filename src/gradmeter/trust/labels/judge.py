@@ -88,7 +88,7 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
     evidence = [expert(scores, rows) for expert in experts]
     most = rate.high if is_told(rate) else _UNTOLD
     like = model if rate.low > 0 else fit_with_one_error(problem, model, most)
-    _, model = fit_noise(evidence, inputs.labels[rows], classes, copies=copies, like=like)
+    _, model = fit_noise(evidence, inputs.labels[rows], model.classes, copies=copies, like=like)
     return Judge(scores, experts, model, rate)
 
 

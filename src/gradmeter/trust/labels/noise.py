@@ -151,6 +151,9 @@ def fit_noise(
 ) -> tuple[NoiseProblem, NoiseModel]:
     """Fit a model by maximum likelihood, and return it with its problem.
 
+    A network that learned where the classes had other shares than here takes rare classes to be likelier than they are,
+    and one that learned where they had the same does not. The labels tell which.
+
     Args:
         experts: [n, C] each, log evidence for every class that does not depend on the sample's own label.
         labels: [n] given labels.
@@ -163,9 +166,18 @@ def fit_noise(
         start = problem.parameters(like)
         start = np.concatenate([np.full(len(experts), 1 / len(experts)), start[-4:]])
         return problem, problem.fitted(start, fixed=(problem.RATE, problem.CONFUSED, problem.RARE, problem.FOREIGN))
+    fits = [_fitted(problem)]
+    if classes.rare.any():
+        as_learned = replace(classes, rare=np.zeros_like(classes.rare))
+        fits.append(_fitted(NoiseProblem(experts, labels, as_learned, copies=copies)))
+    return min(fits, key=lambda fit: fit[0].loss_of_labels(fit[1]))
+
+
+def _fitted(problem: NoiseProblem) -> tuple[NoiseProblem, NoiseModel]:
+    """Return the model of the least loss and its problem, in which the inputs tell the shares by the fitted weights."""
     model = min((problem.fitted(problem.start(rate)) for rate in _STARTS), key=lambda model: model.loss)
-    for _ in range(_ROUNDS if (classes.rare | classes.foreign).any() else 0):
-        problem = NoiseProblem(experts, labels, classes, model.weights, copies=copies)
+    for _ in range(_ROUNDS if (model.classes.rare | model.classes.foreign).any() else 0):
+        problem = problem.with_fixed_weights(model.weights)
         model = _refitted(problem, model)
     return problem, model
 
@@ -254,6 +266,10 @@ class NoiseProblem:
             self._experts, self._labels, self._classes, self._fixed_weights, copies=self._copies, one_error=True
         )
 
+    def with_fixed_weights(self, weights: Values) -> NoiseProblem:
+        """Return the problem in which the inputs tell the shares of classes by these weights."""
+        return NoiseProblem(self._experts, self._labels, self._classes, weights, copies=self._copies)
+
     def start(self, rate: float) -> Values:
         """Return parameters to start from."""
         parts = self._groups.mean(axis=0)
@@ -287,6 +303,14 @@ class NoiseProblem:
         loss = float(result.fun) * len(self._labels)
         return NoiseModel(self._classes, result.x[: len(self._experts)], rate, confused, rare, foreign, loss)
 
+    def loss_of_labels(self, model: NoiseModel) -> float:
+        """Return the negative log likelihood of the labels given the inputs."""
+        shares = _Shares(self._classes, model.rate, model.rare, model.foreign)
+        likely = self._probabilities(model.weights) * (self._groups @ shares.ratios)
+        to_label = self._to_given_if_wrong(model.confused) * self._wrong(shares)
+        to_label[self._at, self._labels] = 1 - shares.wrong
+        return -float((np.log((likely * to_label).sum(axis=1) + _LEAST) - np.log(likely.sum(axis=1))).sum())
+
     def __call__(self, parameters: Values) -> tuple[float, Values]:
         """Return the loss and its gradient, both per label."""
         rate, confused, rare, foreign = (float(share) for share in expit(parameters[-4:]))
@@ -296,13 +320,11 @@ class NoiseProblem:
         ratios = groups @ shares.ratios
         likely = p * ratios
         total = likely.sum(axis=1)
-        # The probability of the given label if the true class is each other one and the label is wrong.
-        to_given = confused * self._to_given + (1 - confused) / others
-        to_given[at, labels] = 0.0
+        to_given = self._to_given_if_wrong(confused)
         given = likely[at, labels]
         inside = likely * ~self._classes.foreign
         wrong_inside = np.einsum("nc,nc->n", inside, to_given)
-        wrong = np.where(self._classes.foreign, 1.0, shares.wrong)
+        wrong = self._wrong(shares)
         slopes = to_given * wrong
         slopes[at, labels] = 1 - shares.wrong
         slopes *= likely
@@ -329,6 +351,16 @@ class NoiseProblem:
         penalty, of_penalty = self._penalty(parameters)
         loss, gradient = loss / self._copies, gradient / self._copies
         return (loss + penalty) / len(labels), (gradient + of_penalty) / len(labels)
+
+    def _to_given_if_wrong(self, confused: float) -> Values:
+        """Return the probability [n, C] of the given label if the class is each other one and the label is wrong."""
+        to_given: Values = confused * self._to_given + (1 - confused) / self._classes.others
+        to_given[self._at, self._labels] = 0.0
+        return to_given
+
+    def _wrong(self, shares: _Shares) -> Values:
+        """Return the share [C] of wrong labels among the samples of each class."""
+        return np.where(self._classes.foreign, 1.0, shares.wrong)
 
     def _probabilities(self, weights: Values) -> Values:
         logits = sum(weight * expert for weight, expert in zip(weights, self._experts, strict=True))
