@@ -134,10 +134,14 @@ def test_no_threshold_can_guarantee_the_risk() -> None:
 def test_data_of_which_fewer_reach_a_threshold_than_expected() -> None:
     """Such as images that are normalised twice: it was said that too many of the best samples are wrong."""
     thresholds = candidates(np.linspace(0.4, 1, 500))
-    with pytest.raises(RiskNotControlled, match=r": 0 of them .* like those of fit, by which about 832 would reach it"):
+    with pytest.raises(
+        RiskNotControlled, match=r": 0 of them .* by the data of fit, about 832 would reach it, so check"
+    ):
         control_risk(np.full(1000, 0.1), np.ones(1000, bool), 0.5, thresholds)
     with pytest.raises(RiskNotControlled, match=r": 40 of them .* at least \d+, .*: give more data, or a higher risk"):
         control_risk(np.full(40, 0.9), np.ones(40, bool), 0.05, thresholds)
+    with pytest.raises(RiskNotControlled, match=r"none of the data of fit reach it: lower least_probability"):
+        control_risk(np.full(5000, 0.4), np.ones(5000, bool), 0.5, candidates(np.linspace(0.1, 0.45, 500)))
     # More than expected, but the threshold must be chosen without them.
     with pytest.raises(RiskNotControlled, match=r": by the data of fit, about 80 of them .* at least \d+, .*give more"):
         control_risk(np.full(800, 0.9), np.ones(800, bool), 0.04, candidates(np.linspace(0, 1, 10) ** 9 * 0.8))

@@ -192,9 +192,16 @@ def control_risk(
 
 def advice(reached: int, expected: float, data: str) -> str:
     """What to do if too few reach the smallest accepted probability; `expected` is their number by the data of fit."""
+    if not expected:
+        return (
+            "none of the data of fit reach it: lower least_probability (--least-probability), or use a better network"
+        )
     if expected - reached < max(expected / 2, _MANY_MISSING):
         return f"give more {data}, or a higher risk"
-    return f"give {data} drawn and prepared like those of fit, by which about {expected:,.0f} would reach it"
+    return (
+        f"give more {data}, or a higher risk; by the data of fit, about {expected:,.0f} would reach it, so check that "
+        "these are prepared in the same way, and that few are unknown"
+    )
 
 
 def _of_copies(distinct: int, samples: int) -> str:

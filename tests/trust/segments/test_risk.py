@@ -153,5 +153,5 @@ def test_risks_that_cannot_be_guaranteed() -> None:
     with pytest.raises(RiskNotControlled, match="no threshold"):
         guarantee(300, random, 0.03, 0.8)
     score, options = np.full(100, 0.1), {"confidence": 0.9, "coverage_tolerance": 0.0}
-    with pytest.raises(RiskNotControlled, match=r"in 0 of them .* like those of fit, by which about 90 would reach it"):
+    with pytest.raises(RiskNotControlled, match=r"in 0 of them .* about 90 would reach it, so check"):
         control_segment_risk(score, score > 1, np.arange(100), 0.3, [Candidate(0.6, 0.9)], **options)
