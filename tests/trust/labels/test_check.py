@@ -198,7 +198,7 @@ def test_labels_of_one_class_and_too_few_inputs() -> None:
     inputs, _ = clusters(50, 0)
     with pytest.raises(InputError, match="class 1"):
         LabelCheck().fit_predict(with_labels(inputs, np.ones(50, np.int64)))
-    with pytest.raises(InputError, match="different inputs is 4"):
+    with pytest.raises(InputError, match="of 4 different inputs"):
         LabelCheck().fit_predict(clusters(4, 0)[0])
     with pytest.raises(InputError, match="folds=1"):
         LabelCheck(folds=1)
@@ -316,7 +316,7 @@ def test_copies_of_fewer_inputs_than_folds(distinct: int) -> None:
     inputs, _ = clusters(200, 10)
     copied = replace(inputs, contents=np.arange(len(inputs)).astype(np.uint64) % distinct)
     for judged in (LabelCheck().fit_predict, lambda inputs: folds_of(inputs, 5, 0)):
-        with pytest.raises(InputError, match=f"different inputs is {distinct}; .* folds, 5"):
+        with pytest.raises(InputError, match=f"of {distinct} different inputs; .* least 5,"):
             judged(copied)
 
 

@@ -131,19 +131,19 @@ def _require_content(content_type: str, *, texts: bool) -> None:
         HTTPException: 415 for such a type.
     """
     kind = content_type.partition(";")[0].strip().lower()
+    with_curl = "as with curl --data-binary " + ("@text.txt -H 'Content-Type: text/plain'" if texts else "@image.png")
     if (is_form := kind.startswith("multipart/")) or kind == "application/json":
         raise HTTPException(
             415,
             f"the body is {'a form' if is_form else 'JSON'}; send the content of the file or the text itself instead, "
-            "as with curl --data-binary @image.png",
+            + with_curl,
         )
     # A classifier of texts would judge the body of every other type as a text, such as text=... of a form. curl gives
     # the type of a form to images, too, but a form is no image.
     if texts and kind and not kind.startswith("text/") and kind != "application/octet-stream":
         raise HTTPException(
             415,
-            f"the body has the type {kind!r}; expected text/plain: send the text itself, as with curl --data-binary "
-            "@text.txt -H 'Content-Type: text/plain'",
+            f"the body has the type {kind!r}; expected text/plain: send the text itself, {with_curl}",
         )
     # A text in UTF-16 or ISO-2022-JP may be valid UTF-8, but as another text.
     header = Message()

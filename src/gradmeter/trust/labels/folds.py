@@ -16,7 +16,9 @@ def require_folds(inputs: LabelReadings, folds: int) -> None:
     """
     distinct = len(inputs) if inputs.contents is None else len(np.unique(inputs.contents))
     if distinct < folds:
-        raise InputError(f"the number of different inputs is {distinct}; expected at least that of the folds, {folds}")
+        raise InputError(
+            f"the labels are of {distinct} different inputs; expected at least {folds}, one for each fold: give more"
+        )
 
 
 def folds_of(inputs: LabelReadings, folds: int, seed: int) -> Labels:
