@@ -151,19 +151,18 @@ def control_risk(
     needed = np.ceil(math.log(delta) / math.log1p(-risk))
     new = np.arange(scores.size) if seen is None else np.flatnonzero(~_as_bool("seen", seen, scores))
     distinct = new if contents is None else _distinct(contents, wrong, new)
-    possible = [candidate for candidate in thresholds if candidate.coverage * distinct.size >= needed]
-    lowest = min((candidate.threshold for candidate in thresholds), default=math.inf)
-    reached = int((scores[distinct] >= lowest).sum())
-    if not possible or reached < needed:
+    lowest = thresholds[-1] if thresholds else Candidate(math.inf, 0.0)
+    expected, reached = lowest.coverage * distinct.size, int((scores[distinct] >= lowest.threshold).sum())
+    if min(expected, reached) < needed:
         samples = f"{distinct.size:,} {'distinct ' if distinct.size < new.size else ''}samples"
         least = f"{needed:,.0f}" if needed < _LARGEST_PLAIN else f"{needed:.2g}"
-        eligible = max((candidate.coverage for candidate in thresholds), default=0.0) * distinct.size
-        count = f"{reached:,}" if reached < needed else f"by the data of fit, about {eligible:,.0f}"
+        count = f"{reached:,}" if reached < needed else f"by the data of fit, about {expected:,.0f}"
         raise RiskNotControlled(
             f"{samples} cannot guarantee a risk of {risk:g} with confidence {confidence:g}: {count} of them reach the "
             f"smallest accepted probability{_and_seen(scores.size - new.size)}; expected at least {least}, none of "
-            f"them wrong: {advice(reached, eligible, 'data')}"
+            f"them wrong: {advice(reached, expected, 'data')}"
         )
+    possible = (candidate for candidate in thresholds if candidate.coverage * distinct.size >= needed)
     levels = np.array([candidate.threshold for candidate in possible])
     errors, accepted = _accepted(scores[new], wrong[new], levels)
     rejected = _rejected(errors, accepted, risk, delta)

@@ -105,17 +105,16 @@ def control_segment_risk(
     delta = (1 - confidence) / SEQUENCES
     images = len(np.unique(image))
     needed = least_images(risk, delta)
-    lowest = min((candidate.threshold for candidate in thresholds), default=math.inf)
-    reached = len(np.unique(image[score >= lowest]))
-    possible = [candidate for candidate in thresholds if candidate.coverage * images >= needed]
-    if not possible or reached < needed:
-        eligible = max((candidate.coverage for candidate in thresholds), default=0.0) * images
-        count = f"in {reached:,}" if reached < needed else f"by the data of fit, in about {eligible:,.0f}"
+    lowest = thresholds[-1] if thresholds else Candidate(math.inf, 0.0)
+    expected, reached = lowest.coverage * images, len(np.unique(image[score >= lowest.threshold]))
+    if min(expected, reached) < needed:
+        count = f"in {reached:,}" if reached < needed else f"by the data of fit, in about {expected:,.0f}"
         raise RiskNotControlled(
             f"{images:,} images cannot guarantee a risk of {risk:g} with confidence {confidence:g}: {count} of them a "
             f"segment reaches the smallest accepted P(hit); expected at least {needed:,}, without wrong ones: "
-            f"{advice(reached, eligible, 'images')}"
+            f"{advice(reached, expected, 'images')}"
         )
+    possible = (candidate for candidate in thresholds if candidate.coverage * images >= needed)
     levels = np.array([candidate.threshold for candidate in possible])
     errors, accepted = _counts(score, wrong, image, levels)
     with np.errstate(invalid="ignore"):
