@@ -166,11 +166,12 @@ def fit_noise(
         start = problem.parameters(like)
         start = np.concatenate([np.full(len(experts), 1 / len(experts)), start[-4:]])
         return problem, problem.fitted(start, fixed=(problem.RATE, problem.CONFUSED, problem.RARE, problem.FOREIGN))
-    fits = [_fitted(problem)]
-    if classes.rare.any():
-        as_learned = replace(classes, rare=np.zeros_like(classes.rare))
-        fits.append(_fitted(NoiseProblem(experts, labels, as_learned, copies=copies)))
-    return min(fits, key=lambda fit: fit[0].loss_of_labels(fit[1]))
+    fit = _fitted(problem)
+    if not classes.rare.any():
+        return fit
+    as_learned = replace(classes, rare=np.zeros_like(classes.rare))
+    other = _fitted(NoiseProblem(experts, labels, as_learned, copies=copies))
+    return min(fit, other, key=lambda fit: fit[0].loss_of_labels(fit[1]))
 
 
 def _fitted(problem: NoiseProblem) -> tuple[NoiseProblem, NoiseModel]:
@@ -237,7 +238,7 @@ class NoiseProblem:
         self._fixed_weights, self._curves, self._copies = fixed_weights, curves, copies
         self._one_error = one_error
         self._groups = classes.groups
-        self._to_given = np.ascontiguousarray(classes.confusion[:, labels].T)
+        self._confused_with_given = np.ascontiguousarray(classes.confusion[:, labels].T)
         self._at = np.arange(len(labels))
         weights = self._equal_weights() if fixed_weights is None else fixed_weights
         # [n, 3] probability of each group of classes.
@@ -307,9 +308,8 @@ class NoiseProblem:
         """Return the negative log likelihood of the labels given the inputs."""
         shares = _Shares(self._classes, model.rate, model.rare, model.foreign)
         likely = self._probabilities(model.weights) * (self._groups @ shares.ratios)
-        to_label = self._to_given_if_wrong(model.confused) * self._wrong(shares)
-        to_label[self._at, self._labels] = 1 - shares.wrong
-        return -float((np.log((likely * to_label).sum(axis=1) + _LEAST) - np.log(likely.sum(axis=1))).sum())
+        likelihood = (likely * self._to_given(self._to_given_if_wrong(model.confused), shares)).sum(axis=1) + _LEAST
+        return -float((np.log(likelihood) - np.log(likely.sum(axis=1))).sum())
 
     def __call__(self, parameters: Values) -> tuple[float, Values]:
         """Return the loss and its gradient, both per label."""
@@ -320,16 +320,15 @@ class NoiseProblem:
         ratios = groups @ shares.ratios
         likely = p * ratios
         total = likely.sum(axis=1)
-        to_given = self._to_given_if_wrong(confused)
+        if_wrong = self._to_given_if_wrong(confused)
         given = likely[at, labels]
         inside = likely * ~self._classes.foreign
-        wrong_inside = np.einsum("nc,nc->n", inside, to_given)
+        wrong_inside = np.einsum("nc,nc->n", inside, if_wrong)
         wrong = self._wrong(shares)
-        slopes = to_given * wrong
-        slopes[at, labels] = 1 - shares.wrong
+        slopes = self._to_given(if_wrong, shares)
         slopes *= likely
         likelihood = slopes.sum(axis=1) + _LEAST
-        of_confused = (likely * wrong) * (self._to_given - 1 / others)
+        of_confused = (likely * wrong) * (self._confused_with_given - 1 / others)
         of_confused[at, labels] = 0.0
         slopes /= likelihood[:, None]
         before = self._of_inputs * shares.ratios
@@ -354,8 +353,14 @@ class NoiseProblem:
 
     def _to_given_if_wrong(self, confused: float) -> Values:
         """Return the probability [n, C] of the given label if the class is each other one and the label is wrong."""
-        to_given: Values = confused * self._to_given + (1 - confused) / self._classes.others
+        to_given: Values = confused * self._confused_with_given + (1 - confused) / self._classes.others
         to_given[self._at, self._labels] = 0.0
+        return to_given
+
+    def _to_given(self, if_wrong: Values, shares: _Shares) -> Values:
+        """Return the probability [n, C] of the given label if the class is each one, from that of a wrong label."""
+        to_given = if_wrong * self._wrong(shares)
+        to_given[self._at, self._labels] = 1 - shares.wrong
         return to_given
 
     def _wrong(self, shares: _Shares) -> Values:
