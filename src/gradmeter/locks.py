@@ -147,10 +147,7 @@ def _acquire(lock: Path, out: Path) -> int:
                 if writable:
                     _write_owner(descriptor, lock, out)
                     return descriptor
-                try:
-                    lock.unlink()
-                except OSError as error:
-                    raise _unwritable(lock, out, error) from error
+                _delete(lock, out)
         except BaseException:
             _close(descriptor)
             raise
@@ -170,6 +167,14 @@ def _open(lock: Path) -> tuple[int, bool]:
         with suppress(OSError):
             return os.open(lock, os.O_RDONLY | _AT_ONCE), False
         raise
+
+
+def _delete(lock: Path, out: Path) -> None:
+    """Delete a lock file that can only be read, so that this process can create its own."""
+    try:
+        lock.unlink()
+    except OSError as error:
+        raise _unwritable(lock, out, error) from error
 
 
 def _write_owner(descriptor: int, lock: Path, out: Path) -> None:

@@ -135,9 +135,9 @@ class Inputs:
         """
         if self.mask is None:
             return [None] * len(self.tensors)
-        axes = [_position_axis(tensor, self.mask.shape[1]) for tensor in self.tensors]
+        axes, padding = [_position_axis(tensor, self.mask.shape[1]) for tensor in self.tensors], ~self.mask
         padded = [
-            None if axis is None or (tensor.is_floating_point() and not _are_padded(tensor, axis, ~self.mask)) else axis
+            None if axis is None or (tensor.is_floating_point() and not _are_padded(tensor, axis, padding)) else axis
             for tensor, axis in zip(self.tensors, axes, strict=True)
         ]
         return padded if len(padded) - padded.count(None) > 1 else axes
