@@ -7,7 +7,8 @@ import torch
 from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression, Perceptron
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.naive_bayes import MultinomialNB
 from sklearn.neighbors import RadiusNeighborsClassifier
 from sklearn.semi_supervised import LabelPropagation
 
@@ -183,4 +184,15 @@ def test_a_classifier_needs_a_score() -> None:
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 def test_a_classifier_without_output_for_unknown_inputs_is_refused(classifier: Any, reason: str) -> None:
     with pytest.raises(InputError, match=rf"{type(classifier).__name__} has no output .*{reason}"):
+        Judge.fit(readings("known"), LABELS, (), classifier)
+
+
+@pytest.mark.parametrize(
+    ("classifier", "reason"),
+    [(MultinomialNB(), "Negative values"), (GridSearchCV(LogisticRegression(), {"C": [-1.0]}), "fits failed")],
+    ids=["values", "options"],
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
+def test_a_classifier_that_cannot_be_fitted_is_refused(classifier: Any, reason: str) -> None:
+    with pytest.raises(InputError, match=rf"{type(classifier).__name__} cannot be fitted to .*{reason}"):
         Judge.fit(readings("known"), LABELS, (), classifier)

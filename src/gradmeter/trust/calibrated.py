@@ -68,15 +68,22 @@ class Calibrated(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Fit to all samples, and judge each sample by a classifier and a curve fitted to the other folds.
 
         Raises:
-            InputError: if the classifier has no output for some input.
+            InputError: if the classifier cannot be fitted, or has no output for some input.
         """
         matrix = data.block.values
         correct = (data.target == CORRECT).astype(np.int64)
         folds = stratified_folds(data.contents, correct)
-        p_correct = _held_out(self.classifier, matrix, correct, folds)
         calibrated = CalibratedClassifierCV(self.classifier, method="sigmoid", cv=folds, ensemble=False)
+        try:
+            p_correct = _held_out(self.classifier, matrix, correct, folds)
+            calibrated.fit(matrix, correct)
+        except ValueError as error:
+            raise InputError(
+                f"the meta classifier {type(self.classifier).__name__} cannot be fitted to {len(correct):,} samples of "
+                f"{matrix.shape[1]} real numbers ({one_line(error)}); expected a classifier that can"
+            ) from error
         # The saved classifier does not need the rows of the folds.
-        calibrated.fit(matrix, correct).set_params(cv=StratifiedKFold(FOLDS, shuffle=True, random_state=0))
+        calibrated.set_params(cv=StratifiedKFold(FOLDS, shuffle=True, random_state=0))
         unknown_share = float(np.count_nonzero(data.target >= UNKNOWN) / len(data.target))
         held_out = Judgement(p_correct, np.ones(len(correct), np.bool_))
         numbers = np.empty(len(correct), np.int64)
