@@ -90,6 +90,22 @@ def test_learned_labels_are_judged_by_the_embedding() -> None:
     assert verdicts.rate.value == pytest.approx(wrong.mean(), rel=0.2)
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.03, 0.1])
+def test_learned_labels_of_rare_classes(rate: float) -> None:
+    """Right labels of frequent classes were taken for wrong ones, because the centres do not know the shares."""
+    random = np.random.default_rng(0)
+    shares = 2.0 ** -np.arange(8)
+    truth = random.choice(8, 3000, p=shares / shares.sum())
+    embedding = (4 * np.eye(8, 16)[truth] + 1.5 * random.normal(size=(3000, 16))).astype(np.float32)
+    wrong = random.random(3000) < rate
+    labels = np.where(wrong, (truth + random.integers(1, 8, 3000)) % 8, truth)
+    inputs = LabelReadings(labels, embedding[:, :8], embedding)
+    p = out_of_fold(embedding, labels, 8, folds_of(inputs, 5, 0))
+    verdicts = LabelCheck().fit_predict(replace(inputs, probabilities=p))
+    assert verdicts.rate.low <= wrong.mean() <= verdicts.rate.high
+    assert verdicts.rate.value == pytest.approx(wrong.mean(), rel=0.4, abs=0.02)
+
+
 def test_reasons() -> None:
     inputs, _ = clusters()
     inputs.embedding[0] = [0, 0, 0, 0, 0, 0, 0, 9]

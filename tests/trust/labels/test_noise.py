@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,11 +25,15 @@ def some_classes(foreign: tuple[int, ...] = (), rare: tuple[int, ...] = (), clas
     return Classes(confusion, labelled, ~labelled, np.isin(np.arange(classes), rare))
 
 
+SHARES = np.arange(1, 7) / 21
+
+
 @pytest.mark.parametrize("experts", [1, 2])
 def test_the_gradient_of_the_likelihood(experts: int) -> None:
     random = np.random.default_rng(0)
     evidence = [2 * random.normal(size=(40, 6)) for _ in range(experts)]
-    problem = NoiseProblem(evidence, random.integers(0, 4, 40), some_classes((4, 5), (0,)))
+    classes = replace(some_classes((4, 5), (0,)), shares=SHARES)
+    problem = NoiseProblem(evidence, random.integers(0, 4, 40), classes)
     point = np.concatenate([0.3 + random.random(experts), [-2.0, 0.5, -1.0, -0.3]])
     assert check_grad(lambda x: problem(x)[0], lambda x: problem(x)[1], point) < 1e-5
     curved, bent = problem.with_curves(), np.concatenate([point[:experts], [0.2, 0.3], point[experts:]])
@@ -37,7 +42,7 @@ def test_the_gradient_of_the_likelihood(experts: int) -> None:
 
 def test_the_log_odds_and_the_loss_of_labels_are_those_of_bayes() -> None:
     random = np.random.default_rng(0)
-    classes = some_classes((4, 5), (0,))
+    classes = replace(some_classes((4, 5), (0,)), shares=SHARES)
     evidence, labels = 2 * random.normal(size=(30, 6)), random.integers(0, 4, 30)
     model = NoiseModel(classes, np.array([0.7]), 0.2, 0.6, 0.1, 0.3, 0.0)
     # A sample is foreign (0.2 * 0.3); else its class is rare or not, and its label is wrong with the rest of the rate.
@@ -47,7 +52,7 @@ def test_the_log_odds_and_the_loss_of_labels_are_those_of_bayes() -> None:
     prior = share / np.array([1, 3, 3, 3, 2, 2]) * 6
     loss = 0.0
     for row, label in enumerate(labels):
-        p = softmax(0.7 * evidence[row]) * prior
+        p = softmax(0.7 * evidence[row]) * SHARES * prior
         right = p[label] * (1 - wrong)
         others = [t for t in range(6) if t != label]
         bad = sum(p[t] * (1.0 if t > 3 else wrong) * (0.4 / 3 + 0.6 * classes.confusion[t, label]) for t in others)

@@ -14,8 +14,8 @@ from gradmeter.trust.labels.rate import is_told
 
 # Classes named in a note.
 _NAMED = 5
-# A network that agrees with fewer labels may be too weak for its mistakes to be described by a fitted model.
-_WEAK = 0.5
+# Where the network, or new last layers, agree with fewer labels, no fitted model may describe their mistakes.
+_WEAK, _WEAK_HEADS = 0.5, 0.7
 # Rows that are in memory together.
 _TILE = 4096
 
@@ -52,7 +52,7 @@ def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, conflicts:
         [outputs[start : start + _TILE].argmax(axis=1) for start in range(0, len(labels), _TILE)]
     )
     agreement = float((predictions == labels).mean())
-    if agreement < _WEAK:
+    if agreement < (_WEAK_HEADS if learned else _WEAK):
         judge = "new last layers that did not learn them agree" if learned else "the network agrees"
         notes.append(
             f"{judge} with only {percent(agreement, 0)} % of the labels; unless most labels are wrong, the share of "

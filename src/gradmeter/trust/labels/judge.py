@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +88,7 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
     evidence = [expert(scores, rows) for expert in experts]
     most = rate.high if is_told(rate) else _UNTOLD
     like = model if rate.low > 0 else fit_with_one_error(problem, model, most)
-    _, model = fit_noise(evidence, inputs.labels[rows], model.classes, copies=copies, like=like)
+    _, model = fit_noise(evidence, inputs.labels[rows], replace(model.classes, shares=None), copies=copies, like=like)
     return Judge(scores, experts, model, rate)
 
 
@@ -96,6 +96,9 @@ def _fit(
     scores: LabelScores, experts: Sequence[Expert], rows: Labels, classes: Classes, copies: float
 ) -> tuple[NoiseProblem, NoiseModel]:
     evidence = [expert(scores, rows) for expert in experts]
+    if scores.inputs.probabilities is not None:
+        # Unlike heads, centres do not know how frequent the classes are.
+        classes = replace(classes, shares=scores.shares)
     return fit_noise(evidence, scores.inputs.labels[rows], classes, copies=copies)
 
 

@@ -41,12 +41,20 @@ class Classes:
         labelled: [C] whether a class occurs as a label.
         foreign: [C] whether no sample should be of the class: it has no label.
         rare: [C] whether far fewer samples than a C-th have this label, but some.
+        shares: [C] share of each class, for experts that take all classes to be as likely; None for experts that know
+            the shares.
     """
 
     confusion: Values
     labelled: NDArray[np.bool_]
     foreign: NDArray[np.bool_]
     rare: NDArray[np.bool_]
+    shares: Values | None = None
+
+    @property
+    def log_shares(self) -> Values:
+        """[C] logarithms of the shares, or zeros for experts that know them."""
+        return np.zeros(len(self.labelled)) if self.shares is None else np.log(self.shares)
 
     @property
     def others(self) -> int:
@@ -96,7 +104,7 @@ class NoiseModel:
         at = np.arange(len(labels))
         shares = _Shares(self.classes, self.rate, self.rare, self.foreign)
         logits = sum(weight * expert for weight, expert in zip(self.weights, experts, strict=True))
-        logits = logits + self.classes.groups @ np.log(shares.ratios)
+        logits = logits + self.classes.log_shares + self.classes.groups @ np.log(shares.ratios)
         given = logits[at, labels].copy()
         wrong = np.where(self.classes.foreign, 0.0, np.log(shares.wrong))
         logits = logits + wrong
@@ -369,7 +377,7 @@ class NoiseProblem:
 
     def _probabilities(self, weights: Values) -> Values:
         logits = sum(weight * expert for weight, expert in zip(weights, self._experts, strict=True))
-        p: Values = softmax(logits, axis=1)
+        p: Values = softmax(logits + self._classes.log_shares, axis=1)
         return p
 
     def _equal_weights(self) -> Values:

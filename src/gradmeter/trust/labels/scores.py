@@ -12,6 +12,8 @@ from gradmeter.reading.readings import Readings
 from gradmeter.trust.labels.inputs import LabelReadings, Labels, Values
 from gradmeter.trust.labels.neighbours import NEIGHBOURS, Neighbours, nearest
 
+# Labels that each class has before one counts.
+_BEFORE = 0.5
 # Rows of a tile.
 _TILE = 4096
 # Squared length of a sum of nothing, up to rounding.
@@ -54,6 +56,13 @@ class LabelScores:
         """[C] whether no label is of a class."""
         absent: NDArray[np.bool_] = self.inputs.counts == 0
         return absent
+
+    @property
+    def shares(self) -> Values:
+        """[C] share of each class among the labels, each as it counts; with half a label more of each class."""
+        counts = np.bincount(self.inputs.labels, self._trust, self.inputs.classes) + _BEFORE
+        shares: Values = counts / counts.sum()
+        return shares
 
     @cached_property
     def sums(self) -> Values:
