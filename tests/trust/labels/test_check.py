@@ -90,6 +90,21 @@ def test_learned_labels_are_judged_by_the_embedding() -> None:
     assert verdicts.rate.value == pytest.approx(wrong.mean(), rel=0.2)
 
 
+@pytest.mark.parametrize("moved", [0.2, 0.3, 0.4])
+def test_the_interval_holds_wrong_labels_that_moved_the_embedding(moved: float) -> None:
+    """The centres take them for ambiguous labels, although the heads still contradict most of them."""
+    random = np.random.default_rng(0)
+    truth, wrong, centres = random.integers(8, size=3000), random.random(3000) < 0.1, 4 * np.eye(8, 16)
+    labels = np.where(wrong, (truth + random.integers(1, 8, 3000)) % 8, truth)
+    clean = centres[truth] + moved * wrong[:, None] * (centres[labels] - centres[truth])
+    embedding = (clean + random.normal(size=(3000, 16))).astype(np.float32)
+    inputs = LabelReadings(labels, embedding[:, :8], embedding)
+    p = out_of_fold(embedding, labels, 8, folds_of(inputs, 5, 0))
+    assert (p.argmax(axis=1) != labels)[wrong].mean() > 0.5
+    verdicts = LabelCheck().fit_predict(replace(inputs, probabilities=p))
+    assert verdicts.rate.low <= wrong.mean() <= verdicts.rate.high
+
+
 @pytest.mark.parametrize("rate", [0.0, 0.03, 0.1])
 def test_learned_labels_of_rare_classes(rate: float) -> None:
     """Right labels of frequent classes were taken for wrong ones, because the centres do not know the shares."""

@@ -1,4 +1,4 @@
-"""The share of labels that confident learning contradicts."""
+"""Shares of labels that the predictions contradict: those of confident learning, and all."""
 
 from __future__ import annotations
 
@@ -11,6 +11,15 @@ _TILE = 4096
 
 
 def contradicted_share(inputs: LabelReadings) -> float:
+    """Return the share of labels that are not the most likely class."""
+    contradicted = 0
+    for start in range(0, len(inputs), _TILE):
+        rows = slice(start, start + _TILE)
+        contradicted += int((inputs.log_probabilities(rows).argmax(axis=1) != inputs.labels[rows]).sum())
+    return contradicted / len(inputs)
+
+
+def confidently_contradicted_share(inputs: LabelReadings) -> float:
     """Return the share of labels off the diagonal of the confident joint (Northcutt, Jiang and Chuang 2021).
 
     A class is confident for an input if its probability reaches the mean of that of the inputs with this label. A label

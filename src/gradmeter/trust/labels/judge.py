@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from gradmeter.trust.evaluation.resampling import Interval
-from gradmeter.trust.labels.confident import contradicted_share
+from gradmeter.trust.labels.confident import confidently_contradicted_share, contradicted_share
 from gradmeter.trust.labels.experts import centre_expert, classes_of, network_expert, vote_expert
 from gradmeter.trust.labels.inputs import Labels, Values
 from gradmeter.trust.labels.noise import Classes, NoiseModel, NoiseProblem, fit_noise, fit_with_one_error
@@ -57,8 +57,10 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
     centres, because heads that are fitted to wrong labels predict them. Then all experts are weighed.
 
     A network that learned wrong labels moves their embeddings towards them, and the centres take some of these labels
-    for ambiguous ones: their estimate is too low. Confident learning counts all labels that the heads contradict, also
+    for ambiguous ones: their estimate is too low. Confident learning counts labels that the heads contradict, also
     where the heads are wrong: of few wrong labels, its estimate is too high. If it is larger, the mean of both counts.
+    Wrong labels that the heads did not learn are among all those that they contradict, so the interval reaches to their
+    share.
 
     The likeliest share may be 0 although many more wrong labels are nearly as likely, where a weak network contradicts
     right labels, too. So if the interval holds 0, labels are judged with the share that is likeliest if one more label
@@ -80,14 +82,15 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
         scores = scores.trusting(expit(-_log_odds(model, alone, scores, inputs.labels)))
         problem, model = _fit(scores, alone, rows, classes, copies)
     distinct = len(inputs) if contents is None else len(inputs) / _copies(contents)
-    rate = rate_interval(problem, model, distinct)
+    explained = rate = rate_interval(problem, model, distinct)
     if learned:
-        rate = raised_by(rate, contradicted_share(inputs), distinct)
+        confidently, contradicted = confidently_contradicted_share(inputs), contradicted_share(inputs)
+        rate = raised_by(explained, confidently, contradicted, distinct)
     scores = scores.trusting(expit(-_log_odds(model, alone, scores, inputs.labels)))
     experts = (network_expert, centre_expert, *((vote_expert,) if learned else ()))
     evidence = [expert(scores, rows) for expert in experts]
-    most = rate.high if is_told(rate) else _UNTOLD
-    like = model if rate.low > 0 else fit_with_one_error(problem, model, most)
+    most = explained.high if is_told(explained) else _UNTOLD
+    like = model if explained.low > 0 else fit_with_one_error(problem, model, most)
     _, model = fit_noise(evidence, inputs.labels[rows], replace(model.classes, shares=None), copies=copies, like=like)
     return Judge(scores, experts, model, rate)
 
