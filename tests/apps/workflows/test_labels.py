@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from apps.cli.commands import gradmeter, in_this_process
 from apps.workflows.label_folder import PLANTED, plant
@@ -85,6 +86,23 @@ def test_lists_for_label_studio_and_fiftyone(checked: Path) -> None:
     labels = json.loads((checked / "labels.review/fiftyone.json").read_text())["labels"]
     assert len(labels) == pq.read_metadata(checked / "labels.parquet").num_rows
     assert labels[first["data"]["id"].removesuffix(".png")]["attributes"]["rank"] == 1
+
+
+def test_no_list_for_fiftyone_of_images_that_it_cannot_tell_apart(
+    digits: tuple[Path, set[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names without extension are keys, and the later ones replaced the others."""
+    folder, _ = digits
+    shutil.copytree(folder / "digits", tmp_path / "digits")
+    image = sorted((tmp_path / "digits" / "3").glob("*.png"))[0]
+    Image.open(image).save(image.with_suffix(".bmp"))
+    monkeypatch.syspath_prepend(folder)
+    options = ("--weights", folder / "weights.safetensors", *OPTIONS[2:], "-q")
+    finished = in_this_process("labels", "digits_network:network", "digits", *options, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    names = {path.name for path in (tmp_path / "labels.review").iterdir()}
+    assert "label_studio.json" in names
+    assert "fiftyone.json" not in names
 
 
 def test_lists_take_no_room_in_the_folder_of_temporary_files(checked: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,7 @@ def write_lists(checked: CheckedLabels) -> None:
         _write_items(file, "[]", _tasks(checked))
         file.write("\n")
     if not has_fiftyone(checked):
+        (checked.folder / FIFTYONE).unlink(missing_ok=True)
         return
     with _written(checked.folder / FIFTYONE) as file:
         classes = "" if checked.classes is None else f'"classes": {_json(list(checked.classes))},\n'
@@ -50,8 +51,11 @@ def write_lists(checked: CheckedLabels) -> None:
 
 
 def has_fiftyone(checked: CheckedLabels) -> bool:
-    """Whether there is a list for FiftyOne, which shows images only."""
-    return not checked.source.texts and checked.source.arrays is None
+    """Whether there is a list for FiftyOne, which shows images only and knows them by their names without extension."""
+    if checked.source.texts or checked.source.arrays is not None:
+        return False
+    names = {_without_extension(name) for batch in checked.table.to_batches(TILE) for name in batch["id"].to_pylist()}
+    return len(names) == len(checked.table)
 
 
 def _facts(checked: CheckedLabels, rows: NDArray[np.int64]) -> Iterator[tuple[dict[str, Any], int]]:
@@ -112,9 +116,13 @@ def _fiftyone(checked: CheckedLabels) -> Iterator[str]:
     for batch in checked.table.to_batches(TILE):
         for row in batch.to_pylist():
             attributes = {name: row[name] for name in ("rank", "suggestion", "reason") if row[name] is not None}
-            name = str(PurePosixPath(row["id"]).with_suffix(""))
+            name = _without_extension(row["id"])
             label = {"label": str(row["label"]), "confidence": row["p_label"], "attributes": attributes}
             yield f"{_json(name)}: {_json(label)}"
+
+
+def _without_extension(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(""))
 
 
 @contextmanager
