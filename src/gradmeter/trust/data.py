@@ -124,8 +124,8 @@ def read_known(
         invalid = labels[-1][(labels[-1] < 0) | (labels[-1] >= classes)]
         if len(invalid):
             raise InputError(
-                f"a known input has the label {int(invalid[0])}; expected a class from 0 to {classes - 1}: pass inputs "
-                "of no class as unknowns"
+                f"a known input has the label {int(invalid[0])}; expected a class from 0 to {classes - 1}: leave out "
+                "inputs of no class, or pass them as unknowns"
             )
         if not are_readings(inputs):
             for collector in collectors:
