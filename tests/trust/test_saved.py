@@ -46,6 +46,15 @@ def test_a_folder_of_version_0_1() -> None:
     assert trust.guarantee.threshold == pytest.approx(THRESHOLD)
 
 
+def test_too_little_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("gradmeter.trust.saving._meter", fail)
+    with pytest.raises(DataError, match=r"not enough memory; if there is enough"):
+        TrustModel.load(FOLDER, network())
+
+
 def test_a_model_of_version_0_1_can_be_saved_again(tmp_path: Path) -> None:
     trust = TrustModel.load(FOLDER, network())
     trust.save(tmp_path / "trust")

@@ -228,6 +228,10 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
         raise
     except OSError as error:
         raise DataError(f"{error.filename or folder} cannot be read ({one_line(error)})") from error
+    except MemoryError as error:
+        raise DataError(
+            f"{folder} cannot be loaded: not enough memory; if there is enough, save the TrustModel again"
+        ) from error
     except Exception as error:  # a forged file may raise anything
         raise DataError(
             f"{folder} is damaged ({type(error).__name__}: {one_line(error)}); save the TrustModel again"

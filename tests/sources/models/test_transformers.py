@@ -338,6 +338,14 @@ def test_a_tokenizer_is_told_by_its_words_and_not_by_its_place(texts: Path, tmp_
     assert repr(open_model(f"hf:{moved}").batch) != first
 
 
+def test_a_longest_text_that_is_no_number(texts: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(texts, tmp_path / "moved")
+    path = moved / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": "12"}))
+    with pytest.raises(DataError, match=r"model_max_length .* '12'; expected a number"):
+        open_model(f"hf:{moved}")
+
+
 @makes_empty_tokenizers
 @pytest.mark.parametrize("config", [BertConfig, T5Config])
 def test_a_folder_without_the_files_of_its_tokenizer(config: type[PretrainedConfig], tmp_path: Path) -> None:

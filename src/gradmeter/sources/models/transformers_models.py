@@ -135,7 +135,7 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
         tokenizer = download(title, lambda: AutoTokenizer.from_pretrained(name, **NO_CODE))
         _require_words(title, tokenizer)
         masked = MASK in signature(network.forward).parameters
-        batch = _Tokenised(tokenizer, _longest(tokenizer, network), masked)
+        batch = _Tokenised(tokenizer, _longest(title, tokenizer, network), masked)
         return Classifier(title, network.eval(), classes, None, batch)
     processor = download(title, lambda: AutoImageProcessor.from_pretrained(name, **NO_CODE))
     return Classifier(title, network.eval(), classes, ImageKind("RGB", _side(processor, config)), _Processed(processor))
@@ -174,14 +174,17 @@ def _progress_bar(name: str) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _longest(tokenizer: Any, network: Any) -> int | None:
+def _longest(title: str, tokenizer: Any, network: Any) -> int | None:
     """The most tokens of a text, limited by the tokenizer and the network's table of positions; None if unlimited."""
+    longest = tokenizer.model_max_length
+    if not isinstance(longest, int | float):
+        raise DataError(f"{title}: model_max_length of the tokenizer is {longest!r}; expected a number")
     positions = getattr(network.config, "max_position_embeddings", None) or 0
     # In RoBERTa and related networks, positions start after the padding index.
     tables = [module for name, module in network.named_modules() if name.endswith("position_embeddings")]
     padding = [table.padding_idx for table in tables if getattr(table, "padding_idx", None) is not None]
-    limits = [tokenizer.model_max_length, positions - max(padding, default=-1) - 1]
-    return min((limit for limit in limits if 0 < limit < LARGE_INTEGER), default=None)
+    limits = [longest, positions - max(padding, default=-1) - 1]
+    return min((int(limit) for limit in limits if 0 < limit < LARGE_INTEGER), default=None)
 
 
 def _side(processor: Any, config: Any) -> int:
