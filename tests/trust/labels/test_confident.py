@@ -7,7 +7,7 @@ import pytest
 from cleanlab.count import num_label_issues
 
 from gradmeter.trust.evaluation.resampling import Interval
-from gradmeter.trust.labels.confident import confidently_contradicted_share, contradicted_share
+from gradmeter.trust.labels.confident import contradicted_shares
 from gradmeter.trust.labels.rate import raised_by
 from trust.labels.clusters import clusters
 from trust.labels.drawn import drawn
@@ -17,14 +17,15 @@ from trust.labels.drawn import drawn
 def test_the_share_is_that_of_cleanlab(rate: float) -> None:
     inputs, _ = drawn(rate, 5000)
     p = np.exp(inputs.log_probabilities(slice(None)))
-    assert contradicted_share(inputs) == (p.argmax(axis=1) != inputs.labels).mean()
-    assert confidently_contradicted_share(inputs) == pytest.approx(num_label_issues(inputs.labels, p) / 5000, abs=2e-4)
+    confidently, contradicted = contradicted_shares(inputs)
+    assert contradicted == (p.argmax(axis=1) != inputs.labels).mean()
+    assert confidently == pytest.approx(num_label_issues(inputs.labels, p) / 5000, abs=2e-4)
 
 
 def test_a_class_without_labels_is_never_confident() -> None:
     inputs, _ = clusters(300, 0, classes=4)
     labels = np.where(inputs.labels == 3, 0, inputs.labels)
-    share = confidently_contradicted_share(replace(inputs, labels=labels))
+    share, _ = contradicted_shares(replace(inputs, labels=labels))
     assert share < 0.5 * (inputs.labels == 3).mean()
 
 

@@ -40,7 +40,7 @@ def write_lists(checked: CheckedLabels) -> None:
     with _written(checked.folder / LABEL_STUDIO) as file:
         _write_items(file, "[]", _tasks(checked))
         file.write("\n")
-    if not has_fiftyone(checked):
+    if not _has_fiftyone(checked):
         (checked.folder / FIFTYONE).unlink(missing_ok=True)
         return
     with _written(checked.folder / FIFTYONE) as file:
@@ -50,7 +50,7 @@ def write_lists(checked: CheckedLabels) -> None:
         file.write("}\n")
 
 
-def has_fiftyone(checked: CheckedLabels) -> bool:
+def _has_fiftyone(checked: CheckedLabels) -> bool:
     """Whether there is a list for FiftyOne, which shows images only and knows them by their names without extension."""
     if checked.source.texts or checked.source.arrays is not None:
         return False

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from gradmeter.apps.workflows.label_cards import VISIBLE, cards_of
-from gradmeter.apps.workflows.label_lists import has_fiftyone
 from gradmeter.apps.workflows.label_words import answer, estimate
-from gradmeter.apps.workflows.labels import REPORT, CheckedLabels
+from gradmeter.apps.workflows.labels import FIFTYONE, REPORT, CheckedLabels
 from gradmeter.files import write_text
 from gradmeter.names import encode_name, printable
 from gradmeter.report.scripts import script
@@ -23,7 +22,7 @@ _PAIRS = 15
 
 
 def write_report(checked: CheckedLabels, command: str) -> Path:
-    """Write report.html into the folder of the review.
+    """Write report.html into the folder of the review, after its lists.
 
     Args:
         checked: the result.
@@ -54,7 +53,7 @@ def write_report(checked: CheckedLabels, command: str) -> Path:
         cards=cards,
         visible=VISIBLE,
         doubtful=doubtful,
-        fiftyone=has_fiftyone(checked),
+        fiftyone=(checked.folder / FIFTYONE).exists(),
         script=script("browser.js", "label_browser.js"),
         pairs=_pairs(checked),
         provenance=provenance,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from gradmeter.trust.evaluation.resampling import Interval
-from gradmeter.trust.labels.confident import confidently_contradicted_share, contradicted_share
+from gradmeter.trust.labels.confident import contradicted_shares
 from gradmeter.trust.labels.experts import centre_expert, classes_of, network_expert, vote_expert
 from gradmeter.trust.labels.inputs import Labels, Values
 from gradmeter.trust.labels.noise import Classes, NoiseModel, NoiseProblem, fit_noise, fit_with_one_error
@@ -82,10 +82,8 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
         scores = scores.trusting(expit(-_log_odds(model, alone, scores, inputs.labels)))
         problem, model = _fit(scores, alone, rows, classes, copies)
     distinct = len(inputs) if contents is None else len(inputs) / _copies(contents)
-    explained = rate = rate_interval(problem, model, distinct)
-    if learned:
-        confidently, contradicted = confidently_contradicted_share(inputs), contradicted_share(inputs)
-        rate = raised_by(explained, confidently, contradicted, distinct)
+    explained = rate_interval(problem, model, distinct)
+    rate = raised_by(explained, *contradicted_shares(inputs), distinct) if learned else explained
     scores = scores.trusting(expit(-_log_odds(model, alone, scores, inputs.labels)))
     experts = (network_expert, centre_expert, *((vote_expert,) if learned else ()))
     evidence = [expert(scores, rows) for expert in experts]

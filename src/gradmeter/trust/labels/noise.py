@@ -376,8 +376,8 @@ class NoiseProblem:
         return np.where(self._classes.foreign, 1.0, shares.wrong)
 
     def _probabilities(self, weights: Values) -> Values:
-        logits = sum(weight * expert for weight, expert in zip(weights, self._experts, strict=True))
-        p: Values = softmax(logits + self._classes.log_shares, axis=1)
+        evidence = (weight * expert for weight, expert in zip(weights, self._experts, strict=True))
+        p: Values = softmax(sum(evidence, self._classes.log_shares), axis=1)
         return p
 
     def _equal_weights(self) -> Values:
