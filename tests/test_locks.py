@@ -285,6 +285,21 @@ def test_a_link_or_a_pipe_in_its_place(tmp_path: Path) -> None:
     assert (tmp_path / "out" / LOCK).exists()
 
 
+def test_at_the_limit_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread can renew the lock."""
+
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError, match="thread"), locked(tmp_path / "out"):
+            pytest.fail("locked without a thread")
+    assert list(tmp_path.iterdir()) == [], "neither a lock file nor a folder remains"
+    with locked(tmp_path / "out"):
+        pass
+
+
 @pytest.mark.parametrize("name", ["new/folder", "two.csv"])
 def test_a_full_disk(name: str, tmp_path: Path) -> None:
     """The lock file can be created, but not written."""

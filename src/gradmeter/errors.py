@@ -1,5 +1,6 @@
 """Errors and warnings of gradmeter. An error says what was given, what was expected and what to do."""
 
+import re
 import sys
 import warnings
 from typing import Any
@@ -10,6 +11,8 @@ TRACEBACK = "GRADMETER_TRACEBACK"
 """Environment variable. If it is not empty, commands show the traceback of an error."""
 
 _PACKAGES = ("gradmeter", "torch")
+# RuntimeErrors of PyTorch, for a CPU, for a GPU, and of oneDNN, when memory runs out.
+_NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|could not create a primitive$")
 
 
 class GradmeterError(Exception):
@@ -75,3 +78,10 @@ def warn(message: str, category: type[Warning] = GradmeterWarning) -> None:
 def one_line(error: BaseException) -> str:
     """The message of an error in one line, or the error's type if it has no message."""
     return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
+    )

@@ -107,9 +107,9 @@ def _hold(lock: Path, out: Path) -> Iterator[None]:
     descriptor = _acquire(lock, out)
     _threads[lock] = threading.get_ident()
     ended = threading.Event()
-    threading.Thread(target=_renew, args=(lock, ended), daemon=True).start()
     owner = os.getpid()
     try:
+        threading.Thread(target=_renew, args=(lock, ended), daemon=True).start()  # fails at the limit of processes
         yield
     finally:
         if os.getpid() == owner:  # not in a forked process

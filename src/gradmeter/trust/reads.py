@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
-from gradmeter.errors import GradmeterError, one_line
+from gradmeter.errors import GradmeterError, is_out_of_memory, one_line
 from gradmeter.reading.content import content_hashes
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
@@ -269,9 +269,9 @@ def _synthetic(meter: GradientMeter, inputs: Inputs, labels: Tensor) -> dict[str
     for kind, unknowns in synthetic_unknowns(images.cpu(), labels[:_PER_KIND]).items():
         try:
             kinds[kind] = meter(inputs.replaced(unknowns.to(tensors[0].device)))
-        except (MemoryError, torch.OutOfMemoryError):  # what is read must not depend on the free memory
-            raise
-        except Exception:  # the network, whose code may raise anything, has no finite answer for such images
+        except Exception as error:  # the network, whose code may raise anything, has no finite answer for such images
+            if is_out_of_memory(error):  # what is read must not depend on the free memory
+                raise
             continue
     return kinds
 

@@ -161,6 +161,8 @@ def test_a_message_of_several_lines_becomes_one(
         (KeyError("x\ny"), 3),
         (FileNotFoundError(2, "No such file", "gone\n.txt"), 2),
         (MemoryError(), 2),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9437184 bytes."), 2),
+        (RuntimeError("can't start new thread"), 2),
         (ImportError("cannot import name 'x' from 'y'"), 3),
         # With too little memory for the library.
         (ImportError("libtorch_cpu.so: failed to map segment from shared object"), 2),

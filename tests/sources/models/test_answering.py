@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter.errors import InputError, UnsupportedModelError
+from gradmeter.reading.inputs import Inputs
 from gradmeter.runs.measuring import Work, measure
 from gradmeter.sources.models import Classifier, ImageOptions, Recipe
-from gradmeter.sources.models.answering import explained
+from gradmeter.sources.models.answering import explained, failures_alone
 from gradmeter.sources.models.array_batch import ArrayBatch
 from gradmeter.sources.samples import open_source
 from gradmeter.sources.samples.array_kind import ArrayField, ArrayKind
@@ -107,6 +108,28 @@ def test_whatever_the_network_raises(error: BaseException, opened: Any) -> None:
     assert "(2, 3, 8, 8)" in text
 
 
+# The words of PyTorch for a CPU, and of oneDNN.
+TOO_LITTLE = (
+    "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate "
+    "9437184 bytes. Error code 12 (Cannot allocate memory)",
+    "could not create a primitive",
+)
+
+
+@pytest.mark.parametrize("words", TOO_LITTLE)
+def test_too_little_memory(words: str, opened: Any) -> None:
+    text = message(opened, Failing(raising(RuntimeError(words))))
+    assert "not enough memory: the network" in text
+    assert "--grey" not in text
+
+
+def test_too_little_memory_is_no_fault_of_a_sample() -> None:
+    network = Failing(raising(RuntimeError(TOO_LITTLE[0])))
+    classifier = Classifier("mine", network, None, None, nn.Identity())
+    with pytest.raises(RuntimeError, match="can't allocate"):
+        failures_alone(classifier, Inputs.of(torch.rand(2, 3, SIDE, SIDE)))
+
+
 def test_code_that_asks_for_a_gpu(opened: Any) -> None:
     error = AssertionError("Torch not compiled with CUDA enabled")
     assert "on the device of its inputs" in message(opened, Failing(raising(error)))
@@ -119,7 +142,7 @@ def test_code_that_asks_for_a_gpu(opened: Any) -> None:
         (RuntimeError("CUDA error: device-side assert triggered"), "inputs from 3 to 9: expected integers for which"),
         (TypeError("missing 1 required positional argument: 'mask'"), "one positional argument: .*'inputs:NAME'"),
         (RuntimeError("no"), "type and shape that MODEL takes"),
-        (MemoryError(), "try --device cpu or a smaller network"),
+        (MemoryError(), "not enough memory: .* or try a smaller network or another --device"),
     ],
 )
 def test_advice_for_arrays(error: Exception, words: str) -> None:

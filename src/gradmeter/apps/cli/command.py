@@ -15,10 +15,11 @@ from typer.core import TyperCommand, TyperOption
 
 from gradmeter.apps.cli.exit_codes import BAD_INPUT, DEFECT, RAY_KILLED
 from gradmeter.apps.cli.terminal import Terminal
-from gradmeter.errors import TRACEBACK, GradmeterError, GradmeterWarning, InputError, one_line
+from gradmeter.errors import TRACEBACK, GradmeterError, GradmeterWarning, InputError, is_out_of_memory, one_line
 
 # glibc says this of a library for which there is too little memory, or that lies on a disk mounted with noexec.
 _NOT_MAPPED = "failed to map segment from shared object"
+_NO_THREAD = "can't start new thread"
 
 
 class Command(TyperCommand):
@@ -82,12 +83,18 @@ def errors_in_one_line() -> Iterator[None]:
         sys.exit(BAD_INPUT)
     except GradmeterError as error:
         _fail(str(error), BAD_INPUT)
-    except MemoryError as error:
-        _fail(f"not enough memory ({one_line(error)}); use less data or a smaller network", BAD_INPUT)
     except OSError as error:
         prefix = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         _fail(f"{prefix}{one_line(error)}", BAD_INPUT)
     except Exception as error:
+        if is_out_of_memory(error):
+            _fail(f"not enough memory ({one_line(error)}); use less data or a smaller network", BAD_INPUT)
+        if isinstance(error, RuntimeError) and _NO_THREAD in str(error):
+            _fail(
+                f"another thread cannot be started ({one_line(error)}); raise the limit of processes (ulimit -u) or of "
+                "memory (ulimit -v)",
+                BAD_INPUT,
+            )
         if isinstance(error, ImportError) and _NOT_MAPPED in str(error):
             _fail(
                 f"a library cannot be loaded ({one_line(error)}); give more memory, as with a higher ulimit -v, or "

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from gradmeter.errors import TRACEBACK, GradmeterError, InputError, one_line
+from gradmeter.errors import TRACEBACK, GradmeterError, InputError, is_out_of_memory, one_line
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.memory_format import in_memory_format
 from gradmeter.reading.network import NotFinite, logits_of, measuring, owned_parameters, owning_modules, unwrapped
@@ -80,6 +80,8 @@ def failures_alone(classifier: Answering, inputs: Inputs) -> dict[int, str]:
         except NotFinite:  # an answer, which a measurement of the other samples reports
             continue
         except (Exception, SystemExit) as error:  # code of the user may raise anything
+            if is_out_of_memory(error):  # a fault of the machine, not of the sample
+                raise
             reasons[row] = failure(error)
     return reasons
 
@@ -127,9 +129,11 @@ def explained(classifier: Answering, batch: Any = None, samples: str = "") -> It
     except (Exception, SystemExit) as error:  # code of the user may raise anything
         given = "the preprocessing" if batch is None else f"the network, given {_shapes(batch)}{samples},"
         reason = f"{given} failed with {type(error).__name__}: {one_line(error)}"
-        if isinstance(error, MemoryError | torch.OutOfMemoryError):
-            smaller = "" if classifier.image is None else ", a smaller --image-size"
-            raise InputError(f"{reason}; try --device cpu{smaller} or a smaller network") from error
+        if is_out_of_memory(error):
+            smaller = "" if classifier.image is None else "a smaller --image-size, "
+            raise InputError(
+                f"not enough memory: {reason}; give more memory, or try {smaller}a smaller network or another --device"
+            ) from error
         sentences = [
             reason,
             *([] if batch is None else _layers(classifier.network, error)),
