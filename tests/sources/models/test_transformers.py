@@ -36,7 +36,7 @@ from transformers import (
 )
 
 from gradmeter import GradientMeter
-from gradmeter.errors import DataError, InputError
+from gradmeter.errors import DataError, GradmeterWarning, InputError
 from gradmeter.runs.measuring import Work, measure_synthetic
 from gradmeter.runs.measuring.loading import batch_of
 from gradmeter.sources.models import ImageOptions, open_model, transformers_models
@@ -193,6 +193,28 @@ def test_missing_weights(change: str, images: Path) -> None:
     }
     save_file(tensors, path, metadata={"format": "pt"})
     with pytest.raises(DataError, match=r"lacks the weights classifier\.bias, classifier\.weight"):
+        open_model(f"hf:{images}")
+
+
+def test_weights_of_another_shape(images: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = images / "model.safetensors"
+    save_file(load_file(path) | {"classifier.bias": torch.zeros(7)}, path, metadata={"format": "pt"})
+    with pytest.raises(DataError, match=r"the weights classifier\.bias have other shapes than the network's"):
+        open_model(f"hf:{images}")
+    assert capfd.readouterr().err == ""
+
+
+def test_weights_that_the_network_has_not(images: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = images / "model.safetensors"
+    save_file(load_file(path) | {"other": torch.zeros(7)}, path, metadata={"format": "pt"})
+    with pytest.warns(GradmeterWarning, match="the network has no weights other; they are not used"):
+        open_model(f"hf:{images}")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_damaged_folder(images: Path) -> None:
+    (images / "config.json").write_text("{")
+    with pytest.raises(InputError, match="expected a folder that save_pretrained of transformers wrote"):
         open_model(f"hf:{images}")
 
 
@@ -398,5 +420,5 @@ def test_other_preprocessing_is_the_folders_matter(images: Path) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"hf:.*absent.*--weights"):
+    with pytest.raises(InputError, match=r"hf:.*absent.*--model"):
         open_model(f"hf:{tmp_path / 'absent'}")

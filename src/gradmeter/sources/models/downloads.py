@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from gradmeter.errors import DataError, InputError
-from gradmeter.names import listed
+from gradmeter.errors import InputError
 
 Result = TypeVar("Result")
 
@@ -15,8 +15,6 @@ NO_CODE: dict[str, Any] = {"trust_remote_code": False}
 """For `from_pretrained`; by default transformers asks the user whether to run code of a repository."""
 # What its errors of such repositories name.
 _CODE = "trust_remote_code"
-# The most names of missing weights in an error.
-_SHOWN = 3
 
 
 def download(model: str, function: Callable[[], Result]) -> Result:
@@ -38,32 +36,18 @@ def download(model: str, function: Callable[[], Result]) -> Result:
                 "function of yours, and give package.module:function"
             ) from error
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(
-            f"{model} cannot be loaded ({type(error).__name__}: {reason}); check the name and the connection, or "
-            "give --weights FILE"
-        ) from error
+        raise InputError(f"{model} cannot be loaded ({type(error).__name__}: {reason}); {_advice(model)}") from error
     finally:
         hub.setLevel(level)
 
 
-def pretrained(model: str, auto: Any, name: str) -> Any:
-    """Return a network of transformers with all of its weights.
-
-    Args:
-        model: the name for messages.
-        auto: a class of transformers with `from_pretrained`.
-        name: a folder, or a name on the Hugging Face hub.
-
-    Raises:
-        InputError: if it cannot be loaded.
-        DataError: if weights are missing, for which transformers only warns and takes random numbers.
-    """
-    network, loaded = download(
-        model, lambda: auto.from_pretrained(name, use_safetensors=True, output_loading_info=True, **NO_CODE)
+def _advice(model: str) -> str:
+    kind, _, name = model.partition(":")
+    if kind != "hf":
+        return "check the name and the connection, or give --weights FILE"
+    if os.path.isdir(name):
+        return "expected a folder that save_pretrained of transformers wrote: copy it again"
+    return (
+        "check the name and the connection; if it is a folder that has moved, give hf: and its path, for a TrustModel "
+        "with --model"
     )
-    if missing := sorted(loaded["missing_keys"]):
-        raise DataError(
-            f"{model} lacks the weights {listed(missing, _SHOWN)}; expected all weights of a trained "
-            "network: save it with save_pretrained"
-        )
-    return network

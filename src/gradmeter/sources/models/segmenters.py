@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gradmeter.errors import InputError
 from gradmeter.sources.models.classifier import Classifier
 from gradmeter.sources.models.contained import contained
-from gradmeter.sources.models.downloads import NO_CODE, download, pretrained
+from gradmeter.sources.models.downloads import NO_CODE, download
 from gradmeter.sources.models.functions import make_network
 from gradmeter.sources.models.kinds import KINDS, runs_code
 from gradmeter.sources.models.preprocessing import ImageOptions
@@ -146,7 +146,7 @@ def _transformers(name: str, weights: Path | None, options: ImageOptions) -> Cla
     from transformers import AutoConfig, AutoImageProcessor, AutoModelForSemanticSegmentation
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
 
-    from gradmeter.sources.models.transformers_weights import with_weights
+    from gradmeter.sources.models.transformers_weights import pretrained, with_weights
 
     title = f"hf:{name}"
     if options.changed() or options.grey:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
@@ -24,15 +23,14 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 from transformers.tokenization_utils_base import LARGE_INTEGER
-from transformers.utils import logging
 
 from gradmeter.errors import DataError, InputError
 from gradmeter.names import encode_name
 from gradmeter.reading.inputs import MASK
 from gradmeter.sources.models.classifier import Classifier
-from gradmeter.sources.models.downloads import NO_CODE, download, pretrained
+from gradmeter.sources.models.downloads import NO_CODE, download
 from gradmeter.sources.models.preprocessing import ImageOptions
-from gradmeter.sources.models.transformers_weights import with_weights
+from gradmeter.sources.models.transformers_weights import pretrained, with_weights
 from gradmeter.sources.samples import ImageKind
 
 # Side of images for a processor without a size.
@@ -114,11 +112,7 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
     if config.problem_type not in (None, "single_label_classification"):
         raise InputError(f"{title} is for {config.problem_type}; expected a classifier with one class for each input")
     auto: Any = AutoModelForImageClassification if images else AutoModelForSequenceClassification
-    if weights is None:
-        with _progress_bar(name):
-            network = pretrained(title, auto, name)
-    else:
-        network = with_weights(auto, config, weights)
+    network = pretrained(title, auto, name) if weights is None else with_weights(auto, config, weights)
     numbers = [*range(config.num_labels)]
     if sorted(config.id2label) != numbers:
         listed = ", ".join(map(str, sorted(config.id2label)[:3]))
@@ -159,19 +153,6 @@ def _require_words(title: str, tokenizer: Any) -> None:
             f"{title} has no vocabulary; expected the files of its tokenizer: save it there with "
             "tokenizer.save_pretrained"
         )
-
-
-@contextmanager
-def _progress_bar(name: str) -> Iterator[None]:
-    """Hide the progress bar of transformers for a local folder, which loads quickly."""
-    shown = logging.is_progress_bar_enabled() and Path(name).is_dir()
-    if shown:
-        logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _longest(title: str, tokenizer: Any, network: Any) -> int | None:

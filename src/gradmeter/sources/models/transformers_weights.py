@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +12,43 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import logging
 
-from gradmeter.sources.models.downloads import NO_CODE
+from gradmeter.errors import DataError, warn
+from gradmeter.names import listed
+from gradmeter.sources.models.downloads import NO_CODE, download
 from gradmeter.sources.models.weights import build_with, read_weights
 from gradmeter.sources.models.wrappers import of_network
 
 # Quantised weights. transformers would convert them to floats without their scale.
 _QUANTISED = (torch.int8, torch.uint8)
+_ALL_WEIGHTS = "expected all weights of a trained network: save it with save_pretrained"
+# The most names of weights in a message.
+_SHOWN = 3
+
+
+def pretrained(model: str, auto: Any, name: str) -> Any:
+    """Return a network of transformers with all of its weights.
+
+    Args:
+        model: the name for messages.
+        auto: a class of transformers with `from_pretrained`.
+        name: a folder, or a name on the Hugging Face hub.
+
+    Raises:
+        InputError: if it cannot be loaded.
+        DataError: if weights are missing or have other shapes, for which transformers takes random numbers.
+    """
+    options = {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True, **NO_CODE}
+    with _silent(bar=not os.path.isdir(name)):  # a folder loads quickly
+        network, report = download(model, lambda: auto.from_pretrained(name, **options))
+    if missing := sorted(report["missing_keys"]):
+        raise DataError(f"{model} lacks the weights {listed(missing, _SHOWN)}; {_ALL_WEIGHTS}")
+    if others := sorted(key for key, *_ in report["mismatched_keys"]):
+        raise DataError(
+            f"{model}: the weights {listed(others, _SHOWN)} have other shapes than the network's; {_ALL_WEIGHTS}"
+        )
+    if unused := sorted(report["unexpected_keys"]):
+        warn(f"{model}: the network has no weights {listed(unused, _SHOWN)}; they are not used")
+    return network
 
 
 def with_weights(auto: Any, config: Any, weights: Path) -> nn.Module:
@@ -54,7 +86,7 @@ def _own_names(network: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     if own.keys() == tensors.keys() or any(tensor.dtype in _QUANTISED for tensor in tensors.values()):
         return tensors
     try:
-        with _silent():
+        with _silent(bar=False):
             loaded, report = type(network).from_pretrained(
                 None,
                 config=network.config,
@@ -72,11 +104,12 @@ def _own_names(network: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """Hide the progress bar and the warnings of transformers while the block runs."""
+def _silent(*, bar: bool) -> Iterator[None]:
+    """Hide the warnings of transformers, and its progress bar unless `bar`, while the block runs."""
     verbosity, has_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    if not bar:
+        logging.disable_progress_bar()
     try:
         yield
     finally:
