@@ -319,6 +319,11 @@ def test_a_single_batch_is_to_be_put_in_a_list() -> None:
         read_unknown(NAMED, {"images": IMAGES}, ONE)
 
 
+def test_single_samples_for_batches() -> None:
+    with pytest.raises(InputError, match="put single samples into batches"):
+        read_known(METER, list(zip(IMAGES, LABELS, strict=True)))
+
+
 def test_loaders_without_batches() -> None:
     with pytest.raises(InputError, match="batches"):
         read_known(METER, [])

@@ -114,10 +114,10 @@ def read_known(
                 f"a batch {problem}; expected (inputs, labels) with integer classes [N], or a dict or table with "
                 "'label'"
             )
+        labels.append(label_tensor(batch_labels))
         inputs = given if are_readings(given) else _to_tensors(given, _reference_weight(meter))
         part = _read_earlier(earlier, inputs) if earlier and are_readings(inputs) else _read(meter, inputs)
         parts.append(part)
-        labels.append(label_tensor(batch_labels))
         if len(part.readings) != len(labels[-1]):
             raise InputError(f"{len(labels[-1]):,} labels for {len(part.readings):,} inputs; expected one for each")
         classes = part.readings.logits.shape[1]
@@ -329,7 +329,8 @@ def label_tensor(labels: Any) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"labels are no array ({one_line(error)}); expected integer classes [N]") from error
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise InputError(f"labels have type {array.dtype} and shape {array.shape}; expected integer classes [N]")
+        hint = "" if array.ndim else ": put single samples into batches, as with a DataLoader"
+        raise InputError(f"labels have type {array.dtype} and shape {array.shape}; expected integer classes [N]{hint}")
     return torch.from_numpy(array.astype(np.int64))
 
 
