@@ -284,5 +284,9 @@ def test_what_is_refused(digits: tuple[Path, set[str]], tmp_path: Path, monkeypa
     both = ("--learned", "--reads", "gradients")
     assert "--learned" in error("digits", *OPTIONS, *both, "-o", tmp_path / "a.parquet")
     assert "no labels" in error("digits/3", *OPTIONS, "-o", tmp_path / "b.parquet")
+    shutil.copytree(folder / "digits/3", tmp_path / "one/3")
+    assert "class 3; expected labels of at least two" in error(
+        tmp_path / "one", *OPTIONS, "--learned", "-o", tmp_path / "d.parquet"
+    )
     other = (*OPTIONS[:-1], "a,b,c,d,e,f,g,h,i,j")
     assert "--classes" in error("digits", *other, "-o", tmp_path / "c.parquet")

@@ -157,6 +157,7 @@ def check_labels(
     read = read_samples(classifier, source, review_folder(out) / READINGS, work, gradients=reads == GRADIENTS)
     inputs = read.inputs
     if learned:
+        inputs.require_two_classes()
         fold = folds_of(inputs, folds, seed)
         inputs = replace(inputs, probabilities=out_of_fold(inputs.embedding, inputs.labels, inputs.classes, fold, seed))
     reads = FORWARD if learned and reads == AUTO else reads

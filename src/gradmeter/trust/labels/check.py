@@ -105,10 +105,7 @@ class LabelCheck:
             warn_of_probabilities(torch.from_numpy(np.array(inputs.logits[:_SHOWN], np.float64)))
         if self.reads == GRADIENTS and inputs.at is None:
             raise InputError("the readings cannot read gradients; read with read_labels(...)")
-        if len(np.unique(inputs.labels)) < 2:
-            raise InputError(
-                f"all {len(inputs):,} labels are class {inputs.labels[0]}; expected labels of at least two classes"
-            )
+        inputs.require_two_classes()
         choice = None
         with one_thread(), np.errstate(under="ignore"):
             if self.reads == AUTO and inputs.given is None:

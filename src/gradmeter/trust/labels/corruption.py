@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gradmeter.errors import InputError
 from gradmeter.trust.labels.inputs import LabelReadings, Labels, Values
 from gradmeter.trust.labels.scores import LabelScores
 
@@ -52,11 +51,8 @@ def corrupt(scores: LabelScores, seed: int = 0, share: float = SHARE) -> Corrupt
         InputError: if all given labels are of one class.
     """
     inputs, random = scores.inputs, np.random.default_rng([seed, 1])
+    inputs.require_two_classes()
     present = inputs.counts > 0
-    if present.sum() < 2:
-        raise InputError(
-            f"all {len(inputs):,} labels are class {inputs.labels[0]}; expected labels of at least two classes"
-        )
     count = min(len(inputs), _MOST, max(_LEAST, round(share * len(inputs))))
     rows = np.sort(random.choice(len(inputs), count, replace=False)).astype(np.int64)
     kinds = random.permutation(np.arange(count) % len(KINDS))

@@ -97,6 +97,17 @@ class LabelReadings:
         """The number of labels of each class, [C]."""
         return np.bincount(self.labels, minlength=self.classes)
 
+    def require_two_classes(self) -> None:
+        """Check the labels, which have nothing to be mistaken for if all are of one class.
+
+        Raises:
+            InputError: if they are.
+        """
+        if len(np.unique(self.labels)) < 2:
+            raise InputError(
+                f"all {len(self):,} labels are class {self.labels[0]}; expected labels of at least two classes"
+            )
+
     def require_numbers(self) -> None:
         """Check the values, which a single number that is not finite would make useless for all labels.
 
