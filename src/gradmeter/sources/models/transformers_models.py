@@ -112,7 +112,7 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
     if config.problem_type not in (None, "single_label_classification"):
         raise InputError(f"{title} is for {config.problem_type}; expected a classifier with one class for each input")
     auto: Any = AutoModelForImageClassification if images else AutoModelForSequenceClassification
-    network = pretrained(title, auto, name) if weights is None else with_weights(auto, config, weights)
+    network: Any = pretrained(title, auto, name) if weights is None else with_weights(auto, config, weights)
     numbers = [*range(config.num_labels)]
     if sorted(config.id2label) != numbers:
         listed = ", ".join(map(str, sorted(config.id2label)[:3]))
