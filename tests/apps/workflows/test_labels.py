@@ -85,7 +85,8 @@ def test_lists_for_label_studio_and_fiftyone(checked: Path) -> None:
     assert first["predictions"][0]["result"][0]["value"]["choices"] == [first["data"]["suggestion"]]
     labels = json.loads((checked / "labels.review/fiftyone.json").read_text())["labels"]
     assert len(labels) == pq.read_metadata(checked / "labels.parquet").num_rows
-    assert labels[first["data"]["id"].removesuffix(".png")]["attributes"]["rank"] == 1
+    assert labels[decode_name(first["data"]["id"]).removesuffix(".png")]["attributes"]["rank"] == 1
+    assert sum("\udcff" in image for image in labels) == 1, "FiftyOne finds images by the names of their files"
 
 
 def test_no_list_for_fiftyone_of_images_that_it_cannot_tell_apart(

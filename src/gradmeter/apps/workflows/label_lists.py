@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote
 
@@ -21,6 +21,7 @@ from gradmeter.report.thumbnails import data_uri, thumbnail
 from gradmeter.sources.samples import ImageFolder, Unreadable
 from gradmeter.sources.samples.array_kind import summary
 from gradmeter.sources.samples.location import is_address
+from gradmeter.trust.adapters.fiftyone import image_key
 from gradmeter.version import __version__
 
 # Label Studio serves files below LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT at this address.
@@ -54,7 +55,7 @@ def _has_fiftyone(checked: CheckedLabels) -> bool:
     """Whether there is a list for FiftyOne, which shows images only and knows them by their names without extension."""
     if checked.source.texts or checked.source.arrays is not None:
         return False
-    names = {_without_extension(name) for batch in checked.table.to_batches(TILE) for name in batch["id"].to_pylist()}
+    names = {image_key(name) for batch in checked.table.to_batches(TILE) for name in batch["id"].to_pylist()}
     return len(names) == len(checked.table)
 
 
@@ -116,13 +117,9 @@ def _fiftyone(checked: CheckedLabels) -> Iterator[str]:
     for batch in checked.table.to_batches(TILE):
         for row in batch.to_pylist():
             attributes = {name: row[name] for name in ("rank", "suggestion", "reason") if row[name] is not None}
-            name = _without_extension(row["id"])
             label = {"label": str(row["label"]), "confidence": row["p_label"], "attributes": attributes}
-            yield f"{_json(name)}: {_json(label)}"
-
-
-def _without_extension(name: str) -> str:
-    return str(PurePosixPath(name).with_suffix(""))
+            # In ASCII: a name may hold bytes that are no UTF-8.
+            yield f"{json.dumps(image_key(row['id']))}: {_json(label)}"
 
 
 @contextmanager

@@ -59,9 +59,9 @@ def write_labels(path: Path | str, verdicts: pa.Table, classes: Sequence[str] | 
     labels: dict[str, dict[str, Any]] = {}
     names: dict[str, str] = {}
     for name, label in _labels(verdicts, classes):
-        if not (image := PurePosixPath(name)).name:
+        if not PurePosixPath(name).name:
             raise DataError(f"an image has the id {name!r}; expected the path of a file")
-        key = str(image.with_suffix(""))
+        key = image_key(name)
         if key in labels:
             raise DataError(
                 f"the images {names[key]} and {name} have the same path without extension, by which FiftyOne knows "
@@ -73,8 +73,13 @@ def write_labels(path: Path | str, verdicts: pa.Table, classes: Sequence[str] | 
     return len(labels)
 
 
+def image_key(name: str) -> str:
+    """Return the name by which FiftyOne knows the image with this id: its path without extension."""
+    return str(PurePosixPath(decode_name(name)).with_suffix(""))
+
+
 def _labels(verdicts: pa.Table, classes: Sequence[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the path of each image and its label."""
+    """Yield the id of each image and its label."""
     columns = {*_USED} & {*verdicts.column_names}
     for row in verdicts.select(sorted(columns)).to_pylist():
         _require_values(row)
@@ -86,7 +91,7 @@ def _labels(verdicts: pa.Table, classes: Sequence[str] | None) -> Iterator[tuple
             "confidence": row[P_CORRECT],
             "attributes": attributes,
         }
-        yield decode_name(row["id"]), label
+        yield row["id"], label
 
 
 def _require_values(row: Mapping[str, Any]) -> None:
