@@ -1,7 +1,7 @@
 """Labels that are drawn from the noise model, for a network whose probabilities are known to be right."""
 
 import numpy as np
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 from gradmeter.trust.labels import LabelReadings
 
@@ -20,3 +20,23 @@ def drawn(
     labels = np.where(wrong, (truth + random.integers(1, classes, count)) % classes, truth)
     logits = (sharpness * log_p).astype(np.float32)
     return LabelReadings(labels, logits, random.normal(size=(count, 4)).astype(np.float32)), wrong
+
+
+def confused(rate: float, *, sharpness: float, seed: int = 0) -> tuple[LabelReadings, np.ndarray]:
+    """Return readings of overlapping classes, and which labels are wrong.
+
+    The network is `sharpness` times too sure. Wrong labels are those for which its softmax takes the right class.
+    """
+    random, count, classes, axes = np.random.default_rng(seed), 4000, 40, 32
+    centres = 0.7 * random.normal(size=(classes, axes))
+    truth = random.integers(0, classes, count)
+    inputs = centres[truth] + random.normal(size=(count, axes))
+    logits = sharpness * (inputs @ centres.T - (centres**2).sum(1) / 2)
+    p = softmax(logits, axis=1)
+    confusion = np.stack([p[truth == label].mean(axis=0) for label in range(classes)])
+    np.fill_diagonal(confusion, 0)
+    confusion /= confusion.sum(axis=1, keepdims=True)
+    taken = (np.log(confusion[truth] + 1e-300) + random.gumbel(size=p.shape)).argmax(axis=1)
+    wrong = random.random(count) < rate
+    readings = LabelReadings(np.where(wrong, taken, truth), logits.astype(np.float32), inputs.astype(np.float32))
+    return readings, wrong

@@ -23,7 +23,7 @@ from gradmeter.trust.labels.rate import is_told
 from gradmeter.trust.labels.reasons import reasons_of
 from gradmeter.trust.labels.scores import LabelScores
 from trust.labels.clusters import CLASSES, clusters, with_labels
-from trust.labels.drawn import drawn
+from trust.labels.drawn import confused, drawn
 
 
 def test_planted_errors_come_first() -> None:
@@ -213,6 +213,14 @@ def test_no_learned_label_is_of_a_class_without_labels() -> None:
     verdicts = LabelCheck().fit_predict(replace(inputs, probabilities=p))
     assert verdicts.rate.low <= wrong.mean() <= verdicts.rate.high < 0.1
     assert ((verdicts.p_label < 0.5) == wrong).mean() > 0.98
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_labels_that_are_wrong_as_an_overconfident_network_confuses_classes(seed: int) -> None:
+    inputs, wrong = confused(0.2, sharpness=1.7, seed=seed)
+    rate = LabelCheck().fit_predict(inputs).rate
+    assert rate.low <= wrong.mean() <= rate.high
+    assert rate.value == pytest.approx(wrong.mean(), rel=0.04)
 
 
 def test_labels_are_neither_condemned_nor_certain_if_nothing_tells_their_share() -> None:

@@ -51,13 +51,12 @@ def classes_of(inputs: LabelReadings) -> Classes:
     counts = inputs.counts
     labelled = counts > 0
     sums = np.zeros((inputs.classes, inputs.classes))
-    predicted = np.zeros(inputs.classes)
     for start in range(0, len(inputs), _TILE):
         p = np.exp(inputs.log_probabilities(slice(start, start + _TILE)))
-        np.add.at(sums, p.argmax(axis=1), p)
-        np.add.at(predicted, p.argmax(axis=1), 1)
+        # By how likely a sample is of a class: those of which it is not the prediction confuse it most.
+        sums += p.T @ p
     # A little of every class, so that each wrong label is possible.
-    confusion = (sums + 1e-4 / inputs.classes * np.maximum(predicted, 1)[:, None]) * labelled
+    confusion = (sums + 1e-4 / inputs.classes * np.maximum(sums.sum(axis=1, keepdims=True), 1)) * labelled
     np.fill_diagonal(confusion, 0)
     confusion /= np.maximum(confusion.sum(axis=1, keepdims=True), 1e-300)
     elsewhere = inputs.probabilities is None
