@@ -25,6 +25,17 @@ def test_that_unknown_inputs_are_recognised_worse_is_said() -> None:
         TrustModel(GradientMeter(network), reads="forward").fit((IMAGES, LABELS))
 
 
+@pytest.mark.filterwarnings("ignore::gradmeter.errors.GradmeterWarning", "ignore::DeprecationWarning:torch")
+def test_a_frame_of_the_readings_of_a_traced_network() -> None:
+    """Nothing in the columns of the statistics tells that outputs were wanted."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    trust = TrustModel(GradientMeter(torch.jit.trace(network, IMAGES)), reads="gradients").fit((IMAGES, LABELS))
+    expected = trust.predict_proba(IMAGES)
+    for readings in (trust.meter(IMAGES).to_pandas(), trust.meter(IMAGES).to_arrow().replace_schema_metadata()):
+        torch.testing.assert_close(trust.predict_proba(readings), expected)
+
+
 @pytest.mark.filterwarnings("ignore::gradmeter.errors.GradmeterWarning")
 @pytest.mark.parametrize("reads", ["forward", "gradients"])
 def test_networks_that_map_over_their_samples(reads: str) -> None:

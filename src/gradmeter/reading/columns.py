@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ ACTIVATION, SCORE = "activation:", "score:"
 FIRST = "pseudo_label"
 # Column that says so if the gradients leave out biases, for the same tables.
 BIASES = "biases"
+# Column that says so if activations were wanted and no layer's output can be read, for the same tables.
+OUTPUTS = "outputs"
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,11 @@ class Layout:
         if note is None:
             said = {
                 name: column_of(table, name)[0].as_py()
-                for name in (FIRST, BIASES)
+                for name in (FIRST, BIASES, OUTPUTS)
                 if name in table.column_names and len(table)
             }
-            return cls.named(table.column_names, said.get(FIRST, "predicted"), said.get(BIASES, True) is not False)
+            layout = cls.named(table.column_names, said.get(FIRST, "predicted"), said.get(BIASES, True) is not False)
+            return replace(layout, outputs=()) if said.get(OUTPUTS) is False else layout
         try:
             layout = json.loads(note)
             # Version 0.1 wrote layers and metrics only.

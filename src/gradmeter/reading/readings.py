@@ -20,6 +20,7 @@ from gradmeter.reading.columns import (
     BIASES,
     FIRST,
     NOTE,
+    OUTPUTS,
     SCORE,
     Layout,
     gather,
@@ -238,7 +239,8 @@ class Readings:
         "prediction" and "log_scale" [N], "logits" [N, C], "layer/metric" [N]. Depending on the meter's settings also
         "pseudo_label", the name of the first pseudo-label if it is not "predicted"; "uniform:log_scale" and
         "uniform:layer/metric" for a further pseudo-label; "activation:layer/metric", "score:name" and "embedding"
-        [N, D]; and "biases", False, if the gradients leave out biases.
+        [N, D]; "biases", False, if the gradients leave out biases; and "outputs", False, if no layer's output can be
+        read for the activations.
 
         Raises:
             UnsupportedModelError: if two columns would have the same name, as with layers "fc" and "uniform:fc".
@@ -258,6 +260,8 @@ class Readings:
             columns[f"{name}:log_scale"] = further.log_scale.cpu().numpy()
             columns |= spread(layout.columns(f"{name}:"), further.values)
         if self.activations is not None:
+            if not self.activations.layers:
+                columns[OUTPUTS] = np.full(len(self), False)
             columns |= spread(layout.columns(ACTIVATION), self.activations.values)
         columns |= {SCORE + name: score.cpu().numpy() for name, score in self.scores.items()}
         if self.embedding is not None:
@@ -339,7 +343,7 @@ class Readings:
             DataError: as `from_arrow` does.
         """
         layout = Layout.named([name for name in frame.columns if isinstance(name, str)])
-        wanted = {"prediction", FIRST, BIASES, *layout.needed}
+        wanted = {"prediction", FIRST, BIASES, OUTPUTS, *layout.needed}
         names, arrays = [], []
         for name, column in frame.items():
             if name not in wanted:
