@@ -62,6 +62,9 @@ def test_transformers_from_a_folder(tmp_path: Path) -> None:
     network.save_pretrained(tmp_path / "own")
     again = open_segmenter(f"hf:{tmp_path}", tmp_path / "own/model.safetensors")
     assert torch.equal(again.network(**again.batch([IMAGE])).logits, network(**again.batch([IMAGE])).logits)
+    network.bfloat16().save_pretrained(tmp_path)
+    half = open_segmenter(f"hf:{tmp_path}")
+    assert half.network(**half.batch([IMAGE])).logits.isfinite().all()
 
 
 def test_a_network_of_transformers_for_another_task(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from gradmeter.errors import DataError, GradmeterWarning, InputError
 from gradmeter.runs.measuring import Work, measure_synthetic
 from gradmeter.runs.measuring.loading import batch_of
 from gradmeter.sources.models import ImageOptions, open_model, transformers_models
+from gradmeter.sources.models.answering import trial_logits
 from gradmeter.sources.samples import ImageKind, Sample, arrays_of, open_source
 from gradmeter.trust.synthetic import KINDS
 from sources.samples.pictures import gradient, save
@@ -102,6 +103,22 @@ def test_images(images: Path) -> None:
         rtol=1e-4,
         atol=1e-5,
     )
+
+
+def test_images_for_a_network_in_half_precision(images: Path) -> None:
+    """transformers 5 opens it in the type of its weights."""
+    ViTForImageClassification.from_pretrained(images, dtype=torch.bfloat16).save_pretrained(images)
+    classifier = open_model(f"hf:{images}")
+    batch = classifier.batch(IMAGES)
+    assert batch["pixel_values"].dtype == next(classifier.network.parameters()).dtype  # type: ignore[call-overload]
+    assert classifier.outputs == 3
+
+
+def test_images_of_another_size_than_the_network_takes(images: Path) -> None:
+    ViTImageProcessor(size={"height": 24, "width": 24}).save_pretrained(images)
+    with pytest.raises(InputError, match=r"expected images as its preprocessor_config\.json makes them") as caught:
+        trial_logits(open_model(f"hf:{images}"))
+    assert "--image-size" not in str(caught.value)
 
 
 def test_the_number_of_classes_and_synthetic_unknowns(images: Path, tmp_path: Path) -> None:
@@ -214,7 +231,7 @@ def test_weights_that_the_network_has_not(images: Path, capfd: pytest.CaptureFix
 
 def test_a_damaged_folder(images: Path) -> None:
     (images / "config.json").write_text("{")
-    with pytest.raises(InputError, match="expected a folder that save_pretrained of transformers wrote"):
+    with pytest.raises(InputError, match="expected what save_pretrained of transformers writes"):
         open_model(f"hf:{images}")
 
 

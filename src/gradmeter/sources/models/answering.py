@@ -182,6 +182,8 @@ def _advice(classifier: Answering, batch: Any, error: BaseException) -> str:
         return _advice_for_arrays(classifier.arrays, batch, error)
     if classifier.image is None:
         return "expected a network for these texts: check MODEL and --weights"
+    if isinstance(batch, Mapping):  # of an image processor, which the options do not change
+        return "expected images as its preprocessor_config.json makes them: check that file, and --weights"
     first = next(iter(owning_modules(classifier.network).values()), None)
     if isinstance(batch, Tensor) and batch.dim() == 4:
         channels = batch.shape[1]

@@ -46,8 +46,11 @@ def _advice(model: str) -> str:
     if kind != "hf":
         return "check the name and the connection, or give --weights FILE"
     if os.path.isdir(name):
-        return "expected a folder that save_pretrained of transformers wrote: copy it again"
+        return (
+            "expected what save_pretrained of transformers writes for a network and its tokenizer or image processor; "
+            "for weights in another file, give --weights FILE"
+        )
     return (
-        "check the name and the connection; if it is a folder that has moved, give hf: and its path, for a TrustModel "
-        "with --model"
+        "check the name and the connection, or give --weights FILE; if it is a folder that has moved, give hf: and its "
+        "path, for a TrustModel with --model"
     )

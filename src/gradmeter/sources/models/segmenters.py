@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,9 +63,11 @@ class _Processed:
     """Makes a batch of one image with an image processor."""
 
     processor: Any
+    dtype: torch.dtype = field(repr=False)
 
     def __call__(self, images: Sequence[Any]) -> Mapping[str, Tensor]:
-        return {"pixel_values": self.processor(images=list(images), return_tensors="pt")["pixel_values"]}
+        pixels = self.processor(images=list(images), return_tensors="pt")["pixel_values"]
+        return {"pixel_values": pixels.to(self.dtype)}
 
 
 def open_segmenter(model: str, weights: Path | None = None, options: ImageOptions | None = None) -> Classifier:
@@ -155,9 +157,9 @@ def _transformers(name: str, weights: Path | None, options: ImageOptions) -> Cla
     if config.model_type not in MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES:
         raise InputError(f"{title} is a network of the kind {config.model_type}; expected a segmentation network")
     auto: Any = AutoModelForSemanticSegmentation
-    network = pretrained(title, auto, name) if weights is None else with_weights(auto, config, weights)
+    network: Any = pretrained(title, auto, name) if weights is None else with_weights(auto, config, weights)
     processor = download(title, lambda: AutoImageProcessor.from_pretrained(name, **NO_CODE))
-    return Classifier(title, network.eval(), None, ImageKind("RGB", _SIDE), _Processed(processor))
+    return Classifier(title, network.eval(), None, ImageKind("RGB", _SIDE), _Processed(processor, network.dtype))
 
 
 _OPENERS: dict[str, Callable[[str, Path | None, ImageOptions], Classifier]] = {

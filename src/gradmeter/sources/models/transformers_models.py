@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -43,12 +44,19 @@ _LEAST_WORDS = 2
 
 @dataclass(frozen=True)
 class _Processed:
-    """Makes a batch of images with an image processor."""
+    """Makes a batch of images with an image processor.
+
+    Attributes:
+        processor: the image processor.
+        dtype: the type of the network's weights, which pixels get.
+    """
 
     processor: Any
+    dtype: torch.dtype = field(repr=False)  # earlier versions identified the preprocessing without it
 
     def __call__(self, images: Sequence[Any]) -> dict[str, Tensor]:
-        return dict(self.processor(images=list(images), return_tensors="pt"))
+        batch = dict(self.processor(images=list(images), return_tensors="pt"))
+        return {name: tensor.to(self.dtype) if tensor.is_floating_point() else tensor for name, tensor in batch.items()}
 
 
 @dataclass(frozen=True)
@@ -132,7 +140,8 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
         batch = _Tokenised(tokenizer, _longest(title, tokenizer, network), masked)
         return Classifier(title, network.eval(), classes, None, batch)
     processor = download(title, lambda: AutoImageProcessor.from_pretrained(name, **NO_CODE))
-    return Classifier(title, network.eval(), classes, ImageKind("RGB", _side(processor, config)), _Processed(processor))
+    image = ImageKind("RGB", _side(processor, config))
+    return Classifier(title, network.eval(), classes, image, _Processed(processor, network.dtype))
 
 
 def _names(mapping: Any) -> set[str]:
