@@ -10,9 +10,14 @@ from gradmeter.names import printable
 TRACEBACK = "GRADMETER_TRACEBACK"
 """Environment variable. If it is not empty, commands show the traceback of an error."""
 
+NOT_MAPPED = "failed to map segment from shared object"
+"""glibc says this of a library for which there is too little memory, or that lies on a disk mounted with noexec."""
+
 _PACKAGES = ("gradmeter", "torch")
-# RuntimeErrors of PyTorch, for a CPU, for a GPU, and of oneDNN, when memory runs out.
-_NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|could not create a primitive$")
+# Errors of PyTorch for a CPU and for a GPU, of oneDNN and of glibc, when memory runs out.
+_NO_MEMORY = re.compile(
+    rf"can't allocate memory|not enough memory|out of memory|could not create a primitive$|{NOT_MAPPED}"
+)
 
 
 class GradmeterError(Exception):
@@ -81,7 +86,7 @@ def one_line(error: BaseException) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out."""
+    """Whether an error says that memory ran out, also for loading a library."""
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
+        isinstance(error, RuntimeError | ImportError) and _NO_MEMORY.search(str(error)) is not None
     )

@@ -46,9 +46,12 @@ def test_a_folder_of_version_0_1() -> None:
     assert trust.guarantee.threshold == pytest.approx(THRESHOLD)
 
 
-def test_too_little_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error", [MemoryError(), ImportError("_hist_gradient_boosting.so: failed to map segment from shared object")]
+)
+def test_too_little_memory_is_no_damage(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> None:
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr("gradmeter.trust.saving._meter", fail)
     with pytest.raises(DataError, match=r"not enough memory; if there is enough"):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.calibration import CalibratedClassifierCV
 from torch import nn
 
-from gradmeter.errors import DataError, GradmeterError, InputError, one_line
+from gradmeter.errors import DataError, GradmeterError, InputError, is_out_of_memory, one_line
 from gradmeter.files import atomic_write, sweep
 from gradmeter.locks import locked
 from gradmeter.reading.meter import GradientMeter
@@ -228,11 +228,11 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
         raise
     except OSError as error:
         raise DataError(f"{error.filename or folder} cannot be read ({one_line(error)})") from error
-    except MemoryError as error:
-        raise DataError(
-            f"{folder} cannot be loaded: not enough memory; if there is enough, save the TrustModel again"
-        ) from error
     except Exception as error:  # a forged file may raise anything
+        if is_out_of_memory(error):
+            raise DataError(
+                f"{folder} cannot be loaded: not enough memory; if there is enough, save the TrustModel again"
+            ) from error
         raise DataError(
             f"{folder} is damaged ({type(error).__name__}: {one_line(error)}); save the TrustModel again"
         ) from error

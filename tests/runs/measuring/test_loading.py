@@ -38,7 +38,7 @@ def test_none_can_be_prepared() -> None:
     batch = batch_of(SAMPLES, fail)
     assert (batch.ids, batch.inputs, len(batch.skipped)) == ([], None, 4)
     assert batch.skipped[0].reason == "cannot be prepared for the network (MemoryError: MemoryError)"
-    with pytest.raises(InputError, match="MemoryError"):
+    with pytest.raises(InputError, match=r"MemoryError\); give more memory"):
         batch_of([Sample(str(number), number, None) for number in range(8)], fail)
 
 

@@ -15,10 +15,16 @@ from typer.core import TyperCommand, TyperOption
 
 from gradmeter.apps.cli.exit_codes import BAD_INPUT, DEFECT, RAY_KILLED
 from gradmeter.apps.cli.terminal import Terminal
-from gradmeter.errors import TRACEBACK, GradmeterError, GradmeterWarning, InputError, is_out_of_memory, one_line
+from gradmeter.errors import (
+    NOT_MAPPED,
+    TRACEBACK,
+    GradmeterError,
+    GradmeterWarning,
+    InputError,
+    is_out_of_memory,
+    one_line,
+)
 
-# glibc says this of a library for which there is too little memory, or that lies on a disk mounted with noexec.
-_NOT_MAPPED = "failed to map segment from shared object"
 _NO_THREAD = "can't start new thread"
 
 
@@ -87,20 +93,20 @@ def errors_in_one_line() -> Iterator[None]:
         prefix = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         _fail(f"{prefix}{one_line(error)}", BAD_INPUT)
     except Exception as error:
-        if is_out_of_memory(error):
-            _fail(f"not enough memory ({one_line(error)}); use less data or a smaller network", BAD_INPUT)
         if isinstance(error, RuntimeError) and _NO_THREAD in str(error):
             _fail(
                 f"another thread cannot be started ({one_line(error)}); raise the limit of processes (ulimit -u) or of "
                 "memory (ulimit -v)",
                 BAD_INPUT,
             )
-        if isinstance(error, ImportError) and _NOT_MAPPED in str(error):
+        if isinstance(error, ImportError) and NOT_MAPPED in str(error):
             _fail(
                 f"a library cannot be loaded ({one_line(error)}); give more memory, as with a higher ulimit -v, or "
                 "install it on a disk from which programs may be run",
                 BAD_INPUT,
             )
+        if is_out_of_memory(error):
+            _fail(f"not enough memory ({one_line(error)}); use less data or a smaller network", BAD_INPUT)
         reason = f"{type(error).__name__}: {one_line(error)}"
         _fail(f"unexpected error ({reason}); please report it with the traceback that {TRACEBACK}=1 shows", DEFECT)
 

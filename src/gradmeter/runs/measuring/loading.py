@@ -12,7 +12,7 @@ from functools import partial
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-from gradmeter.errors import GradmeterError, InputError, one_line
+from gradmeter.errors import GradmeterError, InputError, is_out_of_memory, one_line
 from gradmeter.runs.measuring.dataset import Skipped
 from gradmeter.sources.samples import Encoded, Sample, Source, Unreadable
 
@@ -72,9 +72,12 @@ def batch_of(samples: Sequence[Sample | Skipped], prepare: Callable[[Sequence[An
         checked = [sample if isinstance(sample, Skipped) else _prepared_alone(sample, prepare) for sample in samples]
         failures = len(read) - sum(isinstance(sample, Sample) for sample in checked)
         if not failures or failures == len(read) >= SYSTEMATIC:  # no single sample is the cause
+            expected = (
+                "give more memory" if is_out_of_memory(error) else "expected samples that its preprocessing accepts"
+            )
             raise InputError(
                 f"{read[0].id} to {read[-1].id} cannot be prepared for the network ({type(error).__name__}: "
-                f"{one_line(error)}); expected samples that its preprocessing accepts"
+                f"{one_line(error)}); {expected}"
             ) from error
         return batch_of(checked, prepare)
     return Batch([sample.id for sample in read], [sample.label for sample in read], inputs, skipped)
