@@ -249,4 +249,7 @@ def _to_array(tensor: Tensor) -> Values:
 
 
 def _missing(name: str) -> InputError:
-    return InputError(f"the readings have no {name}, which the meta classifier uses; read with the TrustModel's meter")
+    return InputError(
+        f"the readings have no {name}, which the meta classifier uses; expected those of the TrustModel's meter, and "
+        "the network that it was fitted to: a traced or exported one hides the outputs of its layers"
+    )

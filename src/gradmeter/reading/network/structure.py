@@ -49,7 +49,7 @@ def owned_parameters(network: nn.Module, *, biases: bool) -> dict[str, dict[str,
         if isinstance(module, torch.jit._script.RecursiveScriptModule):
             raise UnsupportedModelError(
                 f"layer {layer or 'root'!r} was compiled by torch.jit.script, which hides its operations; expected the "
-                "network before compilation, or a torch.jit.trace of it"
+                "network before compilation"
             )
         for name, parameter in module.named_parameters(recurse=False):
             if id(parameter) in seen or (not biases and _BIAS.search(_computed_name(layer, module, name))):
