@@ -199,6 +199,14 @@ def test_a_saved_file_that_does_not_fit(change: str, images: Path, tmp_path: Pat
         open_model(f"hf:{images}", tmp_path / "own.safetensors")
 
 
+def test_a_table_of_positions_of_another_length(texts: Path, tmp_path: Path) -> None:
+    """Its length is no number of classes."""
+    tensors, name = load_file(texts / "model.safetensors"), "bert.embeddings.position_embeddings.weight"
+    save_file(tensors | {name: tensors[name][:5].clone()}, tmp_path / "own.safetensors")
+    with pytest.raises(DataError, match=rf"it has {re.escape(name)} \(5, 16\) instead of \(12, 16\)$"):
+        open_model(f"hf:{texts}", tmp_path / "own.safetensors")
+
+
 @pytest.mark.parametrize("change", ["no head", "prefix"])
 def test_missing_weights(change: str, images: Path) -> None:
     """For them transformers takes random numbers, so that each run would judge another network."""

@@ -168,14 +168,16 @@ def build_with(build: Callable[[int | None], nn.Module], tensors: dict[str, Tens
     expected = network.state_dict()
     tensors = of_network(tensors, expected)
     # Only the last layer depends on the number of classes.
-    counts = {
-        (value.shape[0], expected[name].shape[0])
+    resized = {
+        name: value
         for name, value in tensors.items()
         if name in expected and value.shape[1:] == expected[name].shape[1:] and value.shape != expected[name].shape
     }
-    if len(counts) == 1:
-        network = build(counts.pop()[0])
-        expected = network.state_dict()
+    if len({(value.shape[0], expected[name].shape[0]) for name, value in resized.items()}) == 1:
+        rebuilt = build(next(iter(resized.values())).shape[0])
+        weights = rebuilt.state_dict()
+        if all(weights[name].shape == value.shape for name, value in resized.items()):  # else not of the last layer
+            network, expected = rebuilt, weights
     common = {name: (value, expected[name]) for name, value in tensors.items() if name in expected}
     # Files by PyTorch before 0.4.1 have no counters of batches; no prediction depends on them.
     # safetensors.torch.save_model leaves out all but one of the names of a shared weight.
