@@ -479,6 +479,7 @@ def test_biases_that_were_left_out_make_every_round_trip(tmp_path: Path) -> None
         assert not back.for_pseudo_label("uniform").biases
     assert original.without_gradients().biases
     assert Readings.from_pandas(full().to_pandas().assign(biases=0.5)).biases  # a column of someone else
+    assert Readings.from_pandas(full().to_pandas().assign(outputs=False)).activations is not None
 
 
 def test_half_precision_embeddings_come_back_as_float32() -> None:

@@ -114,7 +114,7 @@ class Layout:
                 if name in table.column_names and len(table)
             }
             layout = cls.named(table.column_names, said.get(FIRST, "predicted"), said.get(BIASES, True) is not False)
-            return replace(layout, outputs=()) if said.get(OUTPUTS) is False else layout
+            return replace(layout, outputs=()) if said.get(OUTPUTS) is False and layout.outputs is None else layout
         try:
             layout = json.loads(note)
             # Version 0.1 wrote layers and metrics only.

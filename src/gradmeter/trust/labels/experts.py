@@ -53,7 +53,7 @@ def classes_of(inputs: LabelReadings) -> Classes:
     sums = np.zeros((inputs.classes, inputs.classes))
     for start in range(0, len(inputs), _TILE):
         p = np.exp(inputs.log_probabilities(slice(start, start + _TILE)))
-        # By how likely a sample is of a class: those of which it is not the prediction confuse it most.
+        # Samples count by how likely they are of the class, also those that are predicted as another one.
         sums += p.T @ p
     # A little of every class, so that each wrong label is possible.
     confusion = (sums + 1e-4 / inputs.classes * np.maximum(sums.sum(axis=1, keepdims=True), 1)) * labelled
