@@ -13,6 +13,9 @@ TRACEBACK = "GRADMETER_TRACEBACK"
 NOT_MAPPED = "failed to map segment from shared object"
 """glibc says this of a library for which there is too little memory, or that lies on a disk mounted with noexec."""
 
+NO_THREAD = "can't start new thread"
+"""Python says this at the limit of processes, or where there is too little memory."""
+
 _PACKAGES = ("gradmeter", "torch")
 # Errors of PyTorch for a CPU and for a GPU, of oneDNN and of glibc, when memory runs out.
 _NO_MEMORY = re.compile(

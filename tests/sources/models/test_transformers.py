@@ -40,7 +40,8 @@ from gradmeter.errors import DataError, GradmeterWarning, InputError
 from gradmeter.runs.measuring import Work, measure_synthetic
 from gradmeter.runs.measuring.loading import batch_of
 from gradmeter.sources.models import ImageOptions, open_model, transformers_models
-from gradmeter.sources.models.answering import trial_logits
+from gradmeter.sources.models.answering import explained, trial_logits
+from gradmeter.sources.models.downloads import download
 from gradmeter.sources.samples import ImageKind, Sample, arrays_of, open_source
 from gradmeter.trust.synthetic import KINDS
 from sources.samples.pictures import gradient, save
@@ -235,6 +236,20 @@ def test_weights_that_the_network_has_not(images: Path, capfd: pytest.CaptureFix
     with pytest.warns(GradmeterWarning, match="the network has no weights other; they are not used"):
         open_model(f"hf:{images}")
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("words", ["can't start new thread", "DefaultCPUAllocator: can't allocate memory"])
+def test_a_lack_of_memory_or_threads_is_no_fault_of_a_folder(words: str, images: Path) -> None:
+    def fail() -> None:
+        raise RuntimeError(words)
+
+    with pytest.raises(RuntimeError, match=words) as caught:
+        download(f"hf:{images}", fail)
+    assert not isinstance(caught.value, InputError)
+    opened = open_model(f"hf:{images}")
+    with pytest.raises(InputError) as refused, explained(opened, opened.batch(IMAGES)):
+        raise MemoryError
+    assert "--image-size" not in str(refused.value)
 
 
 def test_a_damaged_folder(images: Path) -> None:

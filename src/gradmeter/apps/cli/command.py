@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperOption
 from gradmeter.apps.cli.exit_codes import BAD_INPUT, DEFECT, RAY_KILLED
 from gradmeter.apps.cli.terminal import Terminal
 from gradmeter.errors import (
+    NO_THREAD,
     NOT_MAPPED,
     TRACEBACK,
     GradmeterError,
@@ -24,8 +25,6 @@ from gradmeter.errors import (
     is_out_of_memory,
     one_line,
 )
-
-_NO_THREAD = "can't start new thread"
 
 
 class Command(TyperCommand):
@@ -93,7 +92,7 @@ def errors_in_one_line() -> Iterator[None]:
         prefix = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         _fail(f"{prefix}{one_line(error)}", BAD_INPUT)
     except Exception as error:
-        if isinstance(error, RuntimeError) and _NO_THREAD in str(error):
+        if isinstance(error, RuntimeError) and NO_THREAD in str(error):
             _fail(
                 f"another thread cannot be started ({one_line(error)}); raise the limit of processes (ulimit -u) or of "
                 "memory (ulimit -v)",

@@ -130,7 +130,9 @@ def explained(classifier: Answering, batch: Any = None, samples: str = "") -> It
         given = "the preprocessing" if batch is None else f"the network, given {_shapes(batch)}{samples},"
         reason = f"{given} failed with {type(error).__name__}: {one_line(error)}"
         if is_out_of_memory(error):
-            smaller = "" if classifier.image is None else "a smaller --image-size, "
+            # A mapping comes from an image processor or tokenizer, which the options do not change.
+            is_resized = classifier.image is not None and not isinstance(batch, Mapping)
+            smaller = "a smaller --image-size, " if is_resized else ""
             raise InputError(
                 f"not enough memory: {reason}; give more memory, or try {smaller}a smaller network or another --device"
             ) from error

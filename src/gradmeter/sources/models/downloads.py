@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from gradmeter.errors import InputError
+from gradmeter.errors import NO_THREAD, InputError, is_out_of_memory
 
 Result = TypeVar("Result")
 
@@ -30,6 +30,8 @@ def download(model: str, function: Callable[[], Result]) -> Result:
     try:
         return function()
     except Exception as error:  # each hub's library raises errors of its own
+        if is_out_of_memory(error) or NO_THREAD in str(error):  # no fault of the model
+            raise
         if _CODE in str(error):
             raise InputError(
                 f"{model} has code of its own, which is not run; expected a network of transformers: open it in a "
