@@ -460,5 +460,5 @@ def test_other_preprocessing_is_the_folders_matter(images: Path) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"hf:.*absent.*--model"):
+    with pytest.raises(InputError, match=r"hf:.*absent.*--weights.*--model"):
         open_model(f"hf:{tmp_path / 'absent'}")
