@@ -222,6 +222,15 @@ def test_missing_weights(change: str, images: Path) -> None:
         open_model(f"hf:{images}")
 
 
+def test_8_bit_integers(images: Path) -> None:
+    """transformers takes them for floats, without their scale."""
+    path = images / "model.safetensors"
+    tensors = load_file(path)
+    save_file(tensors | {"classifier.bias": tensors["classifier.bias"].to(torch.int8)}, path, {"format": "pt"})
+    with pytest.raises(DataError, match=r"the weights classifier\.bias are 8-bit integers"):
+        open_model(f"hf:{images}")
+
+
 def test_weights_of_another_shape(images: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = images / "model.safetensors"
     save_file(load_file(path) | {"classifier.bias": torch.zeros(7)}, path, metadata={"format": "pt"})

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
-from transformers.utils import logging
+from transformers.utils import CONFIG_NAME, logging
+from transformers.utils.hub import cached_file
 
 from gradmeter.errors import DataError, warn
 from gradmeter.names import listed
@@ -48,7 +50,21 @@ def pretrained(model: str, auto: Any, name: str) -> Any:
         )
     if unused := sorted(report["unexpected_keys"]):
         warn(f"{model}: the network has no weights {listed(unused, _SHOWN)}; they are not used")
+    if not hasattr(network.config, "quantization_config") and (integers := _integers(name)):
+        raise DataError(
+            f"{model}: the weights {listed(integers, _SHOWN)} are 8-bit integers without a quantization_config; "
+            f"{_ALL_WEIGHTS}"
+        )
     return network
+
+
+def _integers(name: str) -> list[str]:
+    """Return the names of the weights that are 8-bit integers, by the name of a loaded network."""
+    names: list[str] = []
+    for path in sorted(Path(str(cached_file(name, CONFIG_NAME))).parent.glob("model*.safetensors")):
+        with safe_open(path, "pt") as file:
+            names += [name for name in file.keys() if file.get_slice(name).get_dtype() == "I8"]  # noqa: SIM118
+    return names
 
 
 def with_weights(auto: Any, config: Any, weights: Path) -> nn.Module:
