@@ -22,12 +22,12 @@ def drawn(
     return LabelReadings(labels, logits, random.normal(size=(count, 4)).astype(np.float32)), wrong
 
 
-def confused(rate: float, *, sharpness: float, seed: int = 0) -> tuple[LabelReadings, np.ndarray]:
+def confused(rate: float, *, sharpness: float, classes: int = 40, seed: int = 0) -> tuple[LabelReadings, np.ndarray]:
     """Return readings of overlapping classes, and which labels are wrong.
 
     The network is `sharpness` times too sure. Wrong labels are those for which its softmax takes the right class.
     """
-    random, count, classes, axes = np.random.default_rng(seed), 4000, 40, 32
+    random, count, axes = np.random.default_rng(seed), 4000, 32
     centres = 0.7 * random.normal(size=(classes, axes))
     truth = random.integers(0, classes, count)
     inputs = centres[truth] + random.normal(size=(count, axes))

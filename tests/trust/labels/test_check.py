@@ -216,8 +216,11 @@ def test_no_learned_label_is_of_a_class_without_labels() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_labels_that_are_wrong_as_an_overconfident_network_confuses_classes(seed: int) -> None:
-    inputs, wrong = confused(0.2, sharpness=1.7, seed=seed)
+@pytest.mark.parametrize(("classes", "sharpness"), [(40, 1.7), (100, 10.0)])
+def test_labels_that_are_wrong_as_an_overconfident_network_confuses_classes(
+    classes: int, sharpness: float, seed: int
+) -> None:
+    inputs, wrong = confused(0.2, sharpness=sharpness, classes=classes, seed=seed)
     rate = LabelCheck().fit_predict(inputs).rate
     assert rate.low <= wrong.mean() <= rate.high
     assert rate.value == pytest.approx(wrong.mean(), rel=0.04)

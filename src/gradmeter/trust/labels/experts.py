@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import softmax
 
 from gradmeter.trust.labels.inputs import EXCLUDED, LabelReadings, Labels, Values
 from gradmeter.trust.labels.noise import Classes
@@ -43,16 +44,21 @@ def vote_expert(scores: LabelScores, rows: Labels) -> Values:
     return logarithms
 
 
-def classes_of(inputs: LabelReadings) -> Classes:
+def classes_of(inputs: LabelReadings, weight: float = 1.0) -> Classes:
     """Return which classes occur, and how the network confuses them.
 
     Heads that were fitted to these labels (out-of-fold probabilities) know the shares of the classes.
+
+    Args:
+        inputs: the inputs.
+        weight: of the network's log-probabilities (its inverse temperature). A network that is too sure says too little
+            of classes that it hardly confuses.
     """
     counts = inputs.counts
     labelled = counts > 0
     sums = np.zeros((inputs.classes, inputs.classes))
     for start in range(0, len(inputs), _TILE):
-        p = np.exp(inputs.log_probabilities(slice(start, start + _TILE)))
+        p = softmax(weight * inputs.log_probabilities(slice(start, start + _TILE)), axis=1)
         # Samples count by how likely they are of the class, also those that are predicted as another one.
         sums += p.T @ p
     # A little of every class, so that each wrong label is possible.

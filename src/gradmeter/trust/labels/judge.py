@@ -23,7 +23,8 @@ Expert = Callable[[LabelScores, Labels], Values]
 _MOST_ROWS, _MOST_ENTRIES = 30_000, 2**22
 _LEAST_ROWS = 2000
 _TILE = 4096
-# How often labels are judged anew with centres of the labels that were right so far.
+# How often the model is fitted anew with what it told: centres of the labels that were right so far, or the temperature
+# of the network, by which it confuses classes.
 _PASSES = 2
 # The largest share that labels are judged with if the likeliest is smaller and the interval says nothing.
 _UNTOLD = 0.1
@@ -78,8 +79,11 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
     contents = inputs.contents
     copies = 1.0 if contents is None else _copies(contents[rows])
     problem, model = _fit(scores, alone, rows, classes, copies)
-    for _ in range(_PASSES if learned else 0):
-        scores = scores.trusting(expit(-_log_odds(model, alone, scores, inputs.labels)))
+    for _ in range(_PASSES):
+        if learned:
+            scores = scores.trusting(expit(-_log_odds(model, alone, scores, inputs.labels)))
+        else:
+            classes = classes_of(inputs, float(model.weights[0]))
         problem, model = _fit(scores, alone, rows, classes, copies)
     distinct = len(inputs) if contents is None else len(inputs) / _copies(contents)
     explained = rate_interval(problem, model, distinct)
