@@ -25,6 +25,8 @@ from transformers import (
     BertTokenizerFast,
     FNetConfig,
     FNetForSequenceClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
     PretrainedConfig,
     PreTrainedTokenizerFast,
     RobertaConfig,
@@ -434,11 +436,24 @@ def test_a_classifier_needs_the_files_of_its_tokenizer(texts: Path) -> None:
         open_model(f"hf:{texts}")
 
 
-def save_tokenizer(folder: Path, *, lowercase: bool) -> None:
+def save_tokenizer(folder: Path, *, lowercase: bool = True, pad_token: str | None = "[PAD]") -> None:
     words = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, "[UNK]"))
     words.pre_tokenizer = Whitespace()
     words.normalizer = BertNormalizer(lowercase=lowercase)
-    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", model_max_length=12).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=words, pad_token=pad_token, model_max_length=12).save_pretrained(folder)
+
+
+def test_a_network_that_does_not_name_its_padding_token(tmp_path: Path) -> None:
+    """It has one answer for a text, alone or padded; without any such token, texts are no batch."""
+    config = GPT2Config(vocab_size=len(WORDS), n_positions=12, n_embd=16, n_layer=2, n_head=2, bos_token_id=0)
+    GPT2ForSequenceClassification(config).save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
+    classifier = open_model(f"hf:{tmp_path}")
+    alone = classifier.network(**classifier.batch(TEXTS[:1])).logits
+    torch.testing.assert_close(classifier.network(**classifier.batch(TEXTS)).logits[:1], alone)
+    save_tokenizer(tmp_path, pad_token=None)
+    with pytest.raises(DataError, match=r"no padding token.*set tokenizer\.pad_token"):
+        open_model(f"hf:{tmp_path}")
 
 
 def test_a_tokenizer_is_told_by_its_rules(texts: Path) -> None:

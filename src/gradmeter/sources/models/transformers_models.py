@@ -136,6 +136,7 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
     if not images:
         tokenizer = download(title, lambda: AutoTokenizer.from_pretrained(name, **NO_CODE))
         _require_words(title, tokenizer)
+        _set_padding(title, tokenizer, network.config)
         masked = MASK in signature(network.forward).parameters
         batch = _Tokenised(tokenizer, _longest(title, tokenizer, network), masked)
         return Classifier(title, network.eval(), classes, None, batch)
@@ -162,6 +163,21 @@ def _require_words(title: str, tokenizer: Any) -> None:
             f"{title} has no vocabulary; expected the files of its tokenizer: save it there with "
             "tokenizer.save_pretrained"
         )
+
+
+def _set_padding(title: str, tokenizer: Any, config: Any) -> None:
+    """Tell a network which token fills texts up to the length of others, if its configuration does not.
+
+    Raises:
+        DataError: if the tokenizer has no such token.
+    """
+    if tokenizer.pad_token_id is None:
+        raise DataError(
+            f"{title}: the tokenizer has no padding token, so that texts of different lengths are no batch; set "
+            "tokenizer.pad_token, for example to tokenizer.eos_token, and save it there with tokenizer.save_pretrained"
+        )
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_token_id
 
 
 def _longest(title: str, tokenizer: Any, network: Any) -> int | None:
