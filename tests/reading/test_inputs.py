@@ -20,3 +20,5 @@ def test_inputs_made_before() -> None:
         Inputs.of(Inputs((images,), {"mask": masks[:2]}))
     with pytest.raises(InputError, match=r"torch.float32.*\(3,\)"):
         Inputs.of(Inputs((images,), {}, torch.zeros(3)))
+    with pytest.raises(InputError, match=r"torch.bool; expected an integer tensor"):  # whether predictions are right
+        Inputs.of(images, torch.tensor([True, False, True]))

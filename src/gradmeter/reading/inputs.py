@@ -76,6 +76,7 @@ class Inputs:
             or labels.shape != shapes[0][:1]
             or labels.is_floating_point()
             or labels.is_complex()
+            or labels.dtype == torch.bool
         ):
             shape = f"{tuple(labels.shape)} {labels.dtype}" if isinstance(labels, Tensor) else type(labels).__name__
             raise InputError(f"labels are {shape}; expected an integer tensor of shape ({shapes[0][0]},)")

@@ -353,6 +353,16 @@ class Branching(nn.Sequential):
         return logits if float(x.sum()) > 0 else -logits
 
 
+def test_a_network_that_pytorch_has_exported(tmp_path: Path) -> None:
+    """It has no training mode, which the exporter sets; the network that it was made of can be written."""
+    shapes = ({0: torch.export.Dim("n")},)
+    network = torch.export.export(trained(), (digits()[0][:2],), dynamic_shapes=shapes).module()
+    judged = copy.copy(trust())
+    judged.meter = GradientMeter(network).for_trust_model(gradients=False, second_look=trust().meter.second_look)
+    with pytest.raises(UnsupportedModelError, match=r"^digits was made by .*; give the network .* as --model"):
+        export(judged, classifier(network), tmp_path / "out.onnx")
+
+
 def test_networks_that_onnx_cannot_hold(tmp_path: Path) -> None:
     network = Branching(*trained().children()).eval()
     branching = copy.copy(trust())

@@ -49,3 +49,11 @@ def test_autocast_changes_nothing() -> None:
 def test_two_inputs_and_equal_inputs() -> None:
     assert nearest(np.eye(2, dtype=np.float32)).rows.tolist() == [[1], [0]]
     assert (nearest(np.ones((3, 2), np.float32)).rows == -1).all()
+
+
+def test_an_input_whose_square_overflows() -> None:
+    embedding = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
+    embedding[0] = 1e30 * embedding[1] + np.float32(1e29)
+    found = nearest(embedding, 1)
+    assert found.rows[0, 0] == 1
+    np.testing.assert_allclose(np.linalg.norm(found.embedding, axis=1), 1, rtol=1e-6)

@@ -89,10 +89,11 @@ def test_cosines_leave_the_sample_out() -> None:
             assert cosines[row, label] == pytest.approx(directions[row] @ centre / np.linalg.norm(centre), abs=1e-5)
 
 
-def test_a_class_of_one_sample_has_no_centre_without_it() -> None:
+@pytest.mark.parametrize("row", range(0, 60, 6))
+def test_a_class_of_one_sample_has_no_centre_without_it(row: int) -> None:
     inputs, _ = clusters(60, 0)
     labels = np.where(inputs.labels == 2, 0, inputs.labels)
-    labels[7] = 2
+    labels[row] = 2
     cosines = LabelScores(LabelReadings(labels, inputs.logits, inputs.embedding)).cosines_without_self(np.arange(60))
-    assert cosines[7, 2] == -2
-    assert (np.delete(cosines, 7, axis=0) >= -1.001).all()
+    assert cosines[row, 2] == -2
+    assert (np.delete(cosines, row, axis=0) >= -1.001).all()

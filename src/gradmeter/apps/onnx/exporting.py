@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,13 +14,14 @@ import onnxruntime
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.fx import GraphModule
 
 from gradmeter.apps.onnx.checksum import checksum_of
 from gradmeter.apps.onnx.describing import image_steps
 from gradmeter.apps.onnx.graph import require_exporter, set_properties, to_graph
 from gradmeter.apps.onnx.judged_model import INPUT, OUTPUTS, JudgedModel, is_exported
 from gradmeter.apps.onnx.metadata import CHECKSUM, Metadata
-from gradmeter.errors import GradmeterError, InputError, OutputError
+from gradmeter.errors import GradmeterError, InputError, OutputError, UnsupportedModelError
 from gradmeter.files import atomic_write, require_short_name, sweep_beside
 from gradmeter.locks import locked
 from gradmeter.sources.models import Classifier
@@ -66,7 +69,7 @@ def export(trust: TrustModel, classifier: Classifier, out: Path) -> Exported:
     require_name(out)
     require_exporter()
     inputs = _noise(classifier)
-    with stage("tracing the network and its judge"):
+    with stage("tracing the network and its judge"), _traced_before(classifier):
         judged = JudgedNetwork(trust, inputs)
         graph = to_graph(judged, inputs, INPUT, OUTPUTS, classifier.name)
     metadata = _metadata(trust, classifier, judged)
@@ -82,6 +85,24 @@ def export(trust: TrustModel, classifier: Classifier, out: Path) -> Exported:
             with stage("comparing the file with the TrustModel"):
                 difference = _difference(trust, JudgedModel.open(temporary), inputs)
     return Exported(out.stat().st_size, metadata, difference)
+
+
+@contextmanager
+def _traced_before(classifier: Classifier) -> Iterator[None]:
+    """Say which network to give if one cannot be written because PyTorch has already traced it.
+
+    Raises:
+        UnsupportedModelError: if the block raises one.
+    """
+    try:
+        yield
+    except UnsupportedModelError as error:
+        if not any(isinstance(module, torch.jit.ScriptModule | GraphModule) for module in classifier.network.modules()):
+            raise
+        raise UnsupportedModelError(
+            f"{classifier.name} was made by torch.jit.trace, torch.export or torch.fx; give the network that it was "
+            f"made of as --model ({error})"
+        ) from error
 
 
 def require_name(out: Path) -> None:

@@ -89,6 +89,7 @@ def _directions(embedding: NDArray[Any], random: np.random.Generator) -> NDArray
 
 
 def _scaled(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    # In float32, squares of large numbers overflow.
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))[:, None]
     scaled: NDArray[np.float32] = (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
     return scaled

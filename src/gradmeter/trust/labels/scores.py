@@ -88,13 +88,16 @@ class LabelScores:
         """
         labels, at = self.inputs.labels[rows], np.arange(len(rows))
         own = np.ones(len(rows)) if self._trust is None else self._trust[rows]
-        products = self.neighbours.embedding[rows].astype(np.float64) @ self.sums.T
+        directions = self.neighbours.embedding[rows].astype(np.float64)
+        products = directions @ self.sums.T
         lengths = np.linalg.norm(self.sums, axis=1)
         given = products[at, labels]
-        squares = np.maximum(lengths[labels] ** 2 - 2 * own * given + own**2, 0)
+        # Rounded to float32, a direction does not have the length 1.
+        itself = own * (directions**2).sum(axis=1)
+        squares = np.maximum(lengths[labels] ** 2 - 2 * own * given + own * itself, 0)
         with np.errstate(divide="ignore", invalid="ignore"):
             cosines = products / lengths
-            cosines[at, labels] = (given - own) / np.sqrt(squares)
+            cosines[at, labels] = (given - itself) / np.sqrt(squares)
         # The rest of a class with one sample is rounding.
         nothing = np.broadcast_to(lengths == 0, cosines.shape).copy()
         nothing[at, labels] = squares < _NOTHING * np.maximum(own, _NOTHING) ** 2
