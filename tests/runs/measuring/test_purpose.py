@@ -21,7 +21,7 @@ def test_outputs_of_another_machine_are_the_same() -> None:
     assert len(changes(recorded, {"outputs": [[1.3, -2.0], [0.5, 0.0]]})) == 1
     assert len(changes(recorded, {"outputs": [[1.0, -2.0]]})) == 1
     assert changes(recorded | {"arrays": 1}, {"outputs": [[9.0, 9.0]], "arrays": 2}) == [
-        "samples were added, removed, renamed or replaced"
+        "samples or labels were added, removed, renamed or replaced"
     ]
 
 
@@ -41,5 +41,5 @@ def test_added_samples_are_the_same_data() -> None:
     assert not is_same_data(recorded, {"data": "e", "contents": "a", "samples": 3})
     assert is_same_data({**recorded, "data": "./d/"}, recorded)  # as earlier versions wrote it
     assert changes(recorded, {"data": "d", "contents": "b", "samples": 4}) == [
-        "samples were added, removed, renamed or replaced; there were 3 samples, now 4"
+        "samples or labels were added, removed, renamed or replaced; there were 3 samples, now 4"
     ]

@@ -140,7 +140,8 @@ def train(
         if len(predictions.unique()) == 1 and (collapsed or steps >= _FIRST_STEPS or _is_over(state, options)):
             if state.attempt + 1 == _ATTEMPTS:
                 raise DataError(
-                    f"the network did not learn in {_ATTEMPTS} attempts; check the images, or use another seed"
+                    f"the network did not learn from {len(digits.images):,} images in {_ATTEMPTS} attempts; check "
+                    "them, learn from more, or use another seed"
                 )
             state = _State.start(architecture, options, seed, state.attempt + 1)
             continue

@@ -43,7 +43,9 @@ def changes(recorded: Manifest, purpose: Manifest) -> list[str]:
     lines = []
     if "data" not in differing and differing & _OF_SAMPLES:
         counts = f"; there were {recorded.get('samples')} samples, now {purpose.get('samples')}"
-        lines.append(f"samples were added, removed, renamed or replaced{counts if 'samples' in differing else ''}")
+        lines.append(
+            f"samples or labels were added, removed, renamed or replaced{counts if 'samples' in differing else ''}"
+        )
         differing -= _OF_SAMPLES
     # Hashes and fingerprints say nothing to a reader.
     for key, words in (
