@@ -19,6 +19,9 @@ _LEAST_WEIGHT = 0.05
 _MOST_DIMENSIONS = 256
 _MOST_CLASSES = 100
 _RIDGE = 1e-6
+# A column that the class decides, such as the sign of a single output, has at most this part of its variance within
+# classes. The number of samples alone would say how far the classes are apart, so its whole variance counts.
+_DECIDED = 1e-6
 # Numbers in a block of samples: more would leave the cache, and fewer would read the maps more often.
 _ENTRIES = 2**20
 _ROUNDING = 1e-12
@@ -92,9 +95,10 @@ def _log_distances(squares: Values, is_predicted: NDArray[np.bool_]) -> Values:
 def _fit_view(X: Values, labels: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[Values, Values, Values, Values]:
     """Return centre, scale, means and whitening of one view [n, d], from class indices [n] and their counts."""
     dimensions = X.shape[1]
-    centre, scale = X.mean(axis=0), X.std(axis=0)
+    centre, spread = X.mean(axis=0), X.std(axis=0)
     # The standard deviation of a constant column may differ from 0, because its mean is rounded.
-    scale = np.where(scale > _ROUNDING * np.abs(centre), scale, 1.0)
+    varies = spread > _ROUNDING * np.abs(centre)
+    scale = np.where(varies, spread, 1.0)
     scaled = (X - centre) / scale
     means = np.stack([scaled[labels == label].mean(axis=0) for label in range(len(counts))])
     residuals = scaled - means[labels]
@@ -106,7 +110,8 @@ def _fit_view(X: Values, labels: NDArray[np.int64], counts: NDArray[np.int64]) -
         by_class = [residuals[labels == label].T @ residuals[labels == label] / n for label, n in enumerate(counts)]
         covariances = np.stack([w * s + (1 - w) * pooled for w, s in zip(weights, by_class, strict=True)])
     # The pooled covariance is singular if columns are multiples of each other.
-    factors = np.linalg.cholesky(covariances + _RIDGE * np.eye(dimensions))
+    decided = varies & ((residuals**2).mean(axis=0) < _DECIDED)
+    factors = np.linalg.cholesky(covariances + np.diag(np.where(decided, 1.0, _RIDGE)))
     # LAPACK's inverse of triangular matrices takes a sixth of the operations of `np.linalg.inv`.
     inverses = np.stack([dtrtri(factor, lower=True)[0] for factor in factors])
     return centre, scale, means, inverses.transpose(0, 2, 1)
