@@ -400,6 +400,9 @@ def test_the_trial_is_compared_with_a_saved_one() -> None:
     saved = classifier.trial.tolist()
     assert classifier.answers_as(saved)
     assert not classifier.answers_as([[-logit for logit in row] for row in saved])
+    largest = max(abs(logit) for row in saved for logit in row)
+    assert classifier.answers_as([[logit + 0.015 * largest for logit in row] for row in saved])
+    assert not classifier.answers_as([[logit + 0.025 * largest for logit in row] for row in saved])
     assert not any(classifier.answers_as(other) for other in ([], [[]], saved[:1]))
 
 
