@@ -54,6 +54,6 @@ def test_two_inputs_and_equal_inputs() -> None:
 def test_an_input_whose_square_overflows() -> None:
     embedding = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
     embedding[0] = 1e30 * embedding[1] + np.float32(1e29)
-    found = nearest(embedding, 1)
-    assert found.rows[0, 0] == 1
-    np.testing.assert_allclose(np.linalg.norm(found.embedding, axis=1), 1, rtol=1e-6)
+    neighbours = nearest(embedding, 1)
+    assert neighbours.rows[0, 0] == 1
+    np.testing.assert_allclose(np.linalg.norm(neighbours.embedding, axis=1), 1, rtol=1e-6)

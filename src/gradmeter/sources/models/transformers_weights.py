@@ -62,7 +62,7 @@ def _integers(name: str) -> list[str]:
     """Return the names of the weights that are 8-bit integers, by the name of a loaded network."""
     names: list[str] = []
     for path in sorted(Path(str(cached_file(name, CONFIG_NAME))).parent.glob("model*.safetensors")):
-        with safe_open(path, "pt") as file:
+        with safe_open(path, "pt") as file:  # it cannot be iterated over, unlike a dict
             names += [name for name in file.keys() if file.get_slice(name).get_dtype() == "I8"]  # noqa: SIM118
     return names
 
