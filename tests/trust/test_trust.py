@@ -513,6 +513,8 @@ def test_another_network(fitted: TrustModel, tmp_path: Path) -> None:
         TrustModel.load(tmp_path / "trust", nn.Flatten())
     with pytest.raises(InputError, match="GradientMeter"):
         TrustModel.load(tmp_path / "trust", fitted.meter)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"model is a .*Path; expected the torch.nn.Module"):
+        TrustModel.load(trained(), tmp_path / "trust")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("file", ["trust.json", "estimator-*.skops"])

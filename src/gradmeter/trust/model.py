@@ -438,7 +438,7 @@ class TrustModel:
                 another network.
             InputError: if `model` is no network.
         """
-        loaded = saving.load(Path(folder), model, trusted)
+        loaded = saving.load(folder, model, trusted)
         trust = cls(loaded.meter, loaded.judge.classifier, reads=GRADIENTS if loaded.meter.gradients else FORWARD)
         trust.judge, trust.guarantee, trust.learned_contents = loaded.judge, loaded.guarantee, loaded.learned_contents
         trust.notes, trust.choice, trust.weights = loaded.notes, loaded.choice, loaded.weights

@@ -173,7 +173,7 @@ def read_notes(folder: Path) -> dict[str, Any]:
     return notes
 
 
-def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
+def load(folder: Path | str, model: nn.Module, trusted: Sequence[str]) -> Saved:
     """Load the TrustModel in a folder, for the same network.
 
     Raises:
@@ -182,6 +182,7 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"model is a {type(model).__name__}; expected the torch.nn.Module that was measured")
+    folder = Path(folder)
     try:
         content, path, encoded = read_with_estimators(folder / TRUST, "TrustModel", _FORMATS, "estimator")
         _require_same_network(folder, content["network"], model)

@@ -49,6 +49,17 @@ def test_small_numbers_stay(function: Callable[[Tensor], Tensor]) -> None:
     np.testing.assert_allclose(values, function(inputs).numpy(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "function", [torch.nn.functional.logsigmoid, lambda x: torch.logaddexp(x, -x)], ids=["logsigmoid", "logaddexp"]
+)
+def test_large_numbers_stay_finite(function: Callable[[Tensor], Tensor], dtype: torch.dtype) -> None:
+    inputs = torch.tensor([[0.0, 0.5, -2.0], [1e3, -1e3, 1e5]], dtype=dtype)
+    graph = to_graph(Function(function), inputs, "inputs", ["values"], "the function")
+    (values,) = onnxruntime.InferenceSession(graph.SerializeToString()).run(None, {"inputs": inputs.numpy()})
+    np.testing.assert_allclose(values, function(inputs).numpy(), rtol=1e-6)
+
+
 def test_a_network_that_asks_for_the_length_of_its_batch_learns_what_to_do() -> None:
     inputs = torch.arange(6.0).reshape(2, 3)
     with pytest.raises(UnsupportedModelError, match=r"fixes the batch size; .* x\.size\(0\) in place of len\(x\)"):

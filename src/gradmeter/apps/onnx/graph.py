@@ -7,12 +7,14 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import onnx
 import onnx_ir
 import torch
 from onnx_ir import passes
 from onnx_ir.passes import common
+from onnxscript import opset20 as operations
 from onnxscript import optimizer
 from torch import Tensor, nn
 
@@ -23,6 +25,20 @@ from gradmeter.runs.interrupts import interrupts_kept
 OPSET = 20
 # The first version whose exporter writes branches.
 _OLDEST = (2, 10)
+
+
+def _log_sigmoid(x: Any) -> Any:
+    return operations.Sub(operations.Log(operations.Sigmoid(operations.Abs(x))), operations.Relu(operations.Neg(x)))
+
+
+def _logaddexp(x: Any, y: Any) -> Any:
+    return operations.Sub(
+        operations.Max(x, y), operations.Log(operations.Sigmoid(operations.Abs(operations.Sub(x, y))))
+    )
+
+
+# The exporter's own forms are infinite for large inputs: log(sigmoid(x)) below -104, log(exp(x) + exp(y)) above 88.
+_STABLE = {torch.ops.aten.log_sigmoid.default: _log_sigmoid, torch.ops.aten.logaddexp.default: _logaddexp}
 
 
 def is_supported() -> bool:
@@ -72,6 +88,7 @@ def to_graph(module: nn.Module, inputs: Tensor, name: str, outputs: Sequence[str
                 dynamic_shapes=dynamic,
                 opset_version=OPSET,
                 optimize=False,  # see `_simplify`
+                custom_translation_table=_STABLE,
             )
         except Exception as error:  # the exporter raises errors of many types
             raise UnsupportedModelError(
