@@ -20,8 +20,9 @@ class OneLogit(nn.Module):
         return nn.functional.pad(self.head(self.body(images).relu()), (1, 0))
 
 
-def test_known_inputs_of_a_network_with_one_logit_are_known() -> None:
-    """Most were not: whether the output is positive has no variance within a class."""
+@pytest.mark.parametrize("reads", ["forward", "gradients"])
+def test_known_inputs_of_a_network_with_one_logit_are_known(reads: str) -> None:
+    """Most were not: the class decides whether the output is positive, and of the last gradients, which are 0."""
     torch.manual_seed(0)
     images, labels = digits()[0], (digits()[1] >= 5).long()
     network = OneLogit()
@@ -31,7 +32,7 @@ def test_known_inputs_of_a_network_with_one_logit_are_known() -> None:
         nn.functional.cross_entropy(network(images[:300]), labels[:300]).backward()
         optimiser.step()
     network.eval()
-    trust = TrustModel(GradientMeter(network), reads="forward").fit((images[300:1000], labels[300:1000]))
+    trust = TrustModel(GradientMeter(network), reads=reads).fit((images[300:1000], labels[300:1000]))
     verdicts = trust.verdicts(images[1000:]).to_pandas()
     right = (verdicts.prediction == labels[1000:].numpy()).mean()
     assert verdicts.p_known.mean() > 0.95

@@ -19,9 +19,9 @@ _LEAST_WEIGHT = 0.05
 _MOST_DIMENSIONS = 256
 _MOST_CLASSES = 100
 _RIDGE = 1e-6
-# A column that the class decides, such as the sign of a single output, has at most this part of its variance within
-# classes. The number of samples alone would say how far the classes are apart, so its whole variance counts.
-_DECIDED = 1e-6
+# Every column counts with at least this part of its variance within classes. Of a column that the class almost decides,
+# such as the sign of a single output, the number of samples alone would otherwise say how far the classes are apart.
+_LEAST_WITHIN = 1e-2
 # Numbers in a block of samples: more would leave the cache, and fewer would read the maps more often.
 _ENTRIES = 2**20
 _ROUNDING = 1e-12
@@ -110,8 +110,8 @@ def _fit_view(X: Values, labels: NDArray[np.int64], counts: NDArray[np.int64]) -
         by_class = [residuals[labels == label].T @ residuals[labels == label] / n for label, n in enumerate(counts)]
         covariances = np.stack([w * s + (1 - w) * pooled for w, s in zip(weights, by_class, strict=True)])
     # The pooled covariance is singular if columns are multiples of each other.
-    decided = varies & ((residuals**2).mean(axis=0) < _DECIDED)
-    factors = np.linalg.cholesky(covariances + np.diag(np.where(decided, 1.0, _RIDGE)))
+    missing = np.where(varies, _LEAST_WITHIN - (residuals**2).mean(axis=0), 0.0)
+    factors = np.linalg.cholesky(covariances + np.diag(np.maximum(missing, _RIDGE)))
     # LAPACK's inverse of triangular matrices takes a sixth of the operations of `np.linalg.inv`.
     inverses = np.stack([dtrtri(factor, lower=True)[0] for factor in factors])
     return centre, scale, means, inverses.transpose(0, 2, 1)

@@ -161,21 +161,21 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def _fit_densities(self, values: Values, known: NDArray[np.bool_], right: NDArray[np.bool_]) -> Values:
-        """Fit densities to the right predictions; return distances [views, n, 3], those of known samples held out."""
-        predicted = self._predicted(values)
-        self.densities_, all_distances = [], np.empty((len(self.views_), len(values), 3))
+        """Fit densities to the right predictions; return distances [views, n, 3] to densities fitted without the sample.
+
+        Known samples are nearer to densities that were fitted to them. The unknown ones are shared between the same
+        densities: if all were measured by another one, the head would learn to tell which density was used.
+        """
+        predicted, unknown = self._predicted(values), np.flatnonzero(~known)
+        self.densities_, distances = [], np.empty((len(self.views_), len(values), 3))
         for indices, columns in self.stacks_:
             views = _views(values, columns)
-            density = ClassDensities().fit(views[:, right], predicted[right])
-            distances = density.distances(views, predicted)
-            # Samples are nearer to densities that were fitted to them.
-            for train, test in _folds(known):
-                train = train[right[train]]
+            self.densities_.append(ClassDensities().fit(views[:, right], predicted[right]))
+            for fold, (train, test) in enumerate(_folds(known)):
+                train, test = train[right[train]], np.concatenate([test, unknown[fold::FOLDS]])
                 held_out = ClassDensities().fit(views[:, train], predicted[train])
-                distances[:, test] = held_out.distances(views[:, test], predicted[test])
-            self.densities_.append(density)
-            all_distances[indices] = distances
-        return all_distances
+                distances[np.ix_(indices, test)] = held_out.distances(views[:, test], predicted[test])
+        return distances
 
     def _fit_shares(
         self, ratios: Values, features: KnownFeatures, wrong_odds: Values, largest: Values, wrong: NDArray[np.bool_]

@@ -39,6 +39,7 @@ schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not i
 from ray import serve  # noqa: E402
 
 from gradmeter.apps.serving import Limits  # noqa: E402
+from gradmeter.apps.serving import running as starting  # noqa: E402
 
 LIMITS = {"largest": 20_000, "queue": 12, "batch": 4, "patience": 3}
 # Ray leaves resources open and forks a process with threads, which would be errors here.
@@ -295,12 +296,22 @@ def test_limits_with_which_no_request_could_be_answered(limits: dict[str, Any], 
         Limits(**limits)
 
 
-def test_requests_in_progress_are_answered_before_the_server_stops() -> None:
-    """This must be the last test, because the server then refuses all requests."""
+def test_requests_in_progress_are_answered_before_the_server_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if SIGTERM comes before Ray says that the server runs; it lost them.
+
+    This must be the last test, because the server then refuses all requests.
+    """
+
+    def run(*given: object, **options: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    monkeypatch.setattr(starting.ray_serve, "start", lambda **options: None)
+    monkeypatch.setattr(starting.ray_serve, "run", run)
     with ThreadPoolExecutor(12) as pool:
         futures = [pool.submit(post, png(20 * number)) for number in range(12)]
         time.sleep(0.05)
-        serve.get_app_handle("gradmeter").close.remote().result()
+        with pytest.raises(SystemExit):
+            starting._started(None, "127.0.0.1", PORT)
         assert all(future.done() for future in futures if future.result().status_code == 200)
     for number, future in enumerate(futures):
         if future.result().status_code == 200:

@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -38,7 +38,10 @@ def _logaddexp(x: Any, y: Any) -> Any:
 
 
 # The exporter's own forms are infinite for large inputs: log(sigmoid(x)) below -104, log(exp(x) + exp(y)) above 88.
-_STABLE = {torch.ops.aten.log_sigmoid.default: _log_sigmoid, torch.ops.aten.logaddexp.default: _logaddexp}
+_STABLE: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.aten.log_sigmoid.default: _log_sigmoid,
+    torch.ops.aten.logaddexp.default: _logaddexp,
+}
 
 
 def is_supported() -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ray import serve as ray_serve
 from ray.exceptions import RayError
+from ray.serve.schema import ApplicationStatus
 
 from gradmeter.errors import GradmeterError, InputError, one_line
 from gradmeter.runs.engines.node import Node
@@ -24,6 +25,7 @@ from gradmeter.runs.engines.ray import cluster, starts_here
 _OPEN_FILES = 1024
 # Seconds to wait for the requests in progress when the server stops.
 _SHUTDOWN_TIMEOUT = 120
+_NAME = "gradmeter"
 
 
 def serve(
@@ -56,8 +58,7 @@ def serve(
         try:
             on_ready(address_of(host, port))
             stop.wait()
-            with suppress(TimeoutError):
-                gate.close.remote().result(timeout_s=_SHUTDOWN_TIMEOUT)
+            _close(gate)
             if not is_own:  # otherwise it ends with Ray, which is faster
                 ray_serve.shutdown()
         finally:
@@ -73,12 +74,25 @@ def _started(application: Any, host: str, port: int) -> Any:
     """
     try:
         ray_serve.start(http_options={"host": host, "port": port})
-        return ray_serve.run(application, name="gradmeter", route_prefix="/", logging_config={"log_level": "WARNING"})
+        return ray_serve.run(application, name=_NAME, route_prefix="/", logging_config={"log_level": "WARNING"})
+    except (KeyboardInterrupt, SystemExit):
+        # The server already answers requests for up to a second before Ray says that it runs.
+        with suppress(RayError, RuntimeError):
+            started = ray_serve.status().applications.get(_NAME)
+            if started is not None and started.status is ApplicationStatus.RUNNING:
+                _close(ray_serve.get_app_handle(_NAME))
+        raise
     except (RayError, RuntimeError, TimeoutError) as error:
         raise GradmeterError(
             f"Ray did not start the server ({one_line(error)}); on a machine that is busy or short of memory, wait and "
             "try again"
         ) from error
+
+
+def _close(gate: Any) -> None:
+    """Refuse new requests, and wait until those in progress are answered."""
+    with suppress(TimeoutError):
+        gate.close.remote().result(timeout_s=_SHUTDOWN_TIMEOUT)
 
 
 def _require_open_files() -> None:
