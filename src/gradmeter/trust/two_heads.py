@@ -161,10 +161,11 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def _fit_densities(self, values: Values, known: NDArray[np.bool_], right: NDArray[np.bool_]) -> Values:
-        """Fit densities to the right predictions; return distances [views, n, 3] to densities fitted without the sample.
+        """Fit densities to the right predictions; return distances [views, n, 3] to those of five folds.
 
-        Known samples are nearer to densities that were fitted to them. The unknown ones are shared between the same
-        densities: if all were measured by another one, the head would learn to tell which density was used.
+        Known samples are measured by the density that was fitted without them, because they would be too near to
+        others. Unknown ones are shared between the five: with a density of their own, the unknown head would learn to
+        tell the densities apart.
         """
         predicted, unknown = self._predicted(values), np.flatnonzero(~known)
         self.densities_, distances = [], np.empty((len(self.views_), len(values), 3))
