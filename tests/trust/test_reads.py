@@ -229,7 +229,7 @@ def test_kinds_of_synthetic_unknowns_on_which_the_network_fails_are_not_compared
 def test_slow_gradients_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reads, "_SECONDS", 0.0)
     images, labels = data()
-    choice = choose_reads(GradientMeter(network()), [(Inputs.of(i), y) for i, y in batches(images, labels)])
+    choice = choose_reads(GradientMeter(network()), batches(images, labels))
     assert choice.reads == FORWARD
     assert choice.known == 0
 

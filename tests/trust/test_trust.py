@@ -501,6 +501,17 @@ def test_the_meter_is_restored(tmp_path: Path) -> None:
         assert torch.equal(loaded.predict_proba(IMAGES[:50]), trust.predict_proba(IMAGES[:50]))
 
 
+def test_notes_that_are_no_json_are_refused_before_anything_is_written(fitted: TrustModel, tmp_path: Path) -> None:
+    fitted.save(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    trust = TrustModel.load(tmp_path, trained())
+    for notes in ({"a": {1}}, {"a": trust}):
+        trust.notes = notes
+        with pytest.raises(InputError, match=r"notes cannot be saved as JSON \("):
+            trust.save(tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_another_network(fitted: TrustModel, tmp_path: Path) -> None:
     fitted.save(tmp_path / "trust")
     with pytest.raises(DataError, match="weights"):

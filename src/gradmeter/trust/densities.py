@@ -21,7 +21,7 @@ _MOST_CLASSES = 100
 _RIDGE = 1e-6
 # Every column counts with at least this part of its variance within classes. Of a column that the class almost decides,
 # such as the sign of a single output, the number of samples alone would otherwise say how far the classes are apart.
-_LEAST_WITHIN = 1e-2
+_LEAST_WITHIN = 3e-2
 # Numbers in a block of samples: more would leave the cache, and fewer would read the maps more often.
 _ENTRIES = 2**20
 _ROUNDING = 1e-12

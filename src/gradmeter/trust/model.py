@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from gradmeter.errors import GradmeterError, InputError, warn
 from gradmeter.reading.activations import Activations
 from gradmeter.reading.content import reading_hashes
-from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import max_softmax
@@ -117,11 +116,11 @@ class TrustModel:
         self.notes: dict[str, Any] = {}
         self.weights: FittedWeights | None = None
 
-    def choose(self, batches: Iterable[tuple[Inputs, Tensor]], counts: tuple[int, int] | None = None) -> ReadsChoice:
+    def choose(self, batches: Iterable[tuple[Any, Tensor]], counts: tuple[int, int] | None = None) -> ReadsChoice:
         """With `reads="auto"`, choose what to read by a sample of the known inputs; `fit` then compares nothing.
 
         Args:
-            batches: inputs and their classes.
+            batches: inputs, as a meter takes them, and their classes.
             counts: numbers of right and wrong predictions of all known inputs, if they are known; nothing is read if
                 they are too few.
         """
@@ -415,6 +414,7 @@ class TrustModel:
 
         Raises:
             OutputError: if the folder holds something else, or cannot be written.
+            InputError: if `notes` are not JSON values.
             GradmeterError: before `fit`, if the network's weights changed after it, if a pseudo-label or probe is a
                 function, or if the meta classifier could not be loaded again.
         """

@@ -127,7 +127,7 @@ class Pilot:
 
 
 def choose_reads(
-    meter: GradientMeter, batches: Iterable[tuple[Inputs, Tensor]], counts: tuple[int, int] | None = None
+    meter: GradientMeter, batches: Iterable[tuple[Any, Tensor]], counts: tuple[int, int] | None = None
 ) -> ReadsChoice:
     """Compare a judge that reads the forward pass with one that reads gradients, too, and choose.
 
@@ -136,7 +136,7 @@ def choose_reads(
 
     Args:
         meter: a meter of the network.
-        batches: a sample of the known inputs, and their classes.
+        batches: a sample of the known inputs, as a meter takes them, and their classes.
         counts: numbers of right and wrong predictions of all known inputs, if they are known; nothing is read if they
             are too few.
     """
@@ -149,7 +149,7 @@ def choose_reads(
     first, seconds = None, [0.0, 0.0]
     with stage("comparing what to read") as advance:
         for inputs, classes in batches:
-            batch = inputs.map(lambda tensor: tensor.to(device))
+            batch = Inputs.of(inputs).map(lambda tensor: tensor.to(device))
             first = first or (batch, classes)
             try:
                 if not parts:

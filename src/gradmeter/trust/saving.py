@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -87,6 +88,7 @@ def save(folder: Path, saved: Saved) -> None:
 
     Raises:
         OutputError: if the folder holds something else, or cannot be written.
+        InputError: if the notes are not JSON values.
         GradmeterError: if a pseudo-label or probe is a function, the meta classifier could not be loaded again, or the
             network's weights are not those of `fit`.
     """
@@ -95,6 +97,10 @@ def save(folder: Path, saved: Saved) -> None:
         raise GradmeterError("the meter has a function as pseudo-label or probe; expected names, to save it")
     if weights_hash(unwrapped(meter.model)) != saved.weights.hash:
         raise GradmeterError(CHANGED)
+    try:
+        json.dumps(saved.notes)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"notes cannot be saved as JSON ({one_line(error)}); expected texts and numbers") from error
     require_free(folder)
     with locked(folder):
         _write(folder, saved)

@@ -94,7 +94,7 @@ def test_a_layer_that_shows_only_zeros(tmp_path: Path) -> None:
 
 
 def test_what_the_file_says() -> None:
-    assert Verdicts._fields == OUTPUTS
+    assert Verdicts._fields == (*OUTPUTS,)
     model = opened()
     metadata = model.metadata
     assert model.shape == (1, 8, 8)
@@ -454,4 +454,4 @@ def test_ctrl_c_while_tracing_ends_the_export(swallows: bool, monkeypatch: pytes
 
     monkeypatch.setattr(torch.onnx, "export", trace)
     with pytest.raises(KeyboardInterrupt):
-        to_graph(nn.Flatten(), torch.zeros(2, 3), "inputs", OUTPUTS, "a network")
+        to_graph(nn.Flatten(), torch.zeros(2, 3), "inputs", [*OUTPUTS], "a network")

@@ -71,7 +71,7 @@ def export(trust: TrustModel, classifier: Classifier, out: Path) -> Exported:
     inputs = _noise(classifier)
     with stage("tracing the network and its judge"), _traced_before(classifier):
         judged = JudgedNetwork(trust, inputs)
-        graph = to_graph(judged, inputs, INPUT, OUTPUTS, classifier.name)
+        graph = to_graph(judged, inputs, INPUT, [*OUTPUTS], classifier.name)
     metadata = _metadata(trust, classifier, judged)
     properties = metadata.to_properties()
     checksum = checksum_of(graph.SerializeToString(), properties)

@@ -19,11 +19,18 @@ from gradmeter.files import plainly_named
 
 INPUT = "inputs"
 """Name of the graph's input."""
-OUTPUTS = (
-    *("prediction", "probabilities", "p_known", "p_correct_if_known"),
-    *("p_correct", "accepted", "unfamiliar", "unfamiliar_layers"),
-)
-"""Names of the graph's outputs, as in `gradmeter.trust.traced.Verdicts`."""
+OUTPUTS = {
+    "prediction": "i",
+    "probabilities": "f",
+    "p_known": "f",
+    "p_correct_if_known": "f",
+    "p_correct": "f",
+    "accepted": "b",
+    "unfamiliar": "b",
+    "unfamiliar_layers": "i",
+}
+"""Names of the graph's outputs, as in `gradmeter.trust.traced.Verdicts`, and the kinds of their types in NumPy."""
+_TABLES = ("probabilities", "unfamiliar_layers")
 
 # Further optimisations change the layout of images, so that convolutions add up their products in another order.
 _OPTIMISED = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -62,7 +69,11 @@ class JudgedModel:
         inputs, outputs = ([node.name for node in nodes] for nodes in (session.get_inputs(), session.get_outputs()))
         if inputs != [INPUT] or not {*OUTPUTS} <= {*outputs}:
             raise DataError(f"the graph of {path} has other inputs or outputs than its metadata say; export again")
-        (width,) = (node.shape[1] for node in session.get_outputs() if node.name == "probabilities")
+        shapes = {node.name: tuple(node.shape) for node in (*session.get_inputs(), *session.get_outputs())}
+        size = None if metadata.preprocessing is None else metadata.preprocessing.size
+        if len(shapes["probabilities"]) != 2 or size not in (None, shapes[INPUT][2:]):
+            raise DataError(f"the graph of {path} has other shapes than its metadata say; export again")
+        width = shapes["probabilities"][1]
         if metadata.classes is not None and len(metadata.classes) != width:
             raise DataError(
                 f"the graph of {path} has {width} classes, and its metadata name {len(metadata.classes)}; export again"
@@ -88,6 +99,7 @@ class JudgedModel:
 
         Raises:
             InputError: if the inputs have another shape or are not numbers.
+            DataError: if onnxruntime cannot run the graph, or its outputs are no verdicts.
         """
         try:
             array = np.asarray(inputs, np.float32)
@@ -96,7 +108,36 @@ class JudgedModel:
         if array.shape[1:] != self.shape or not array.size:
             expected = ", ".join(["N >= 1", *map(str, self.shape)])
             raise InputError(f"inputs have shape {array.shape}; {self.name} takes ({expected}): preprocess them")
-        return dict(zip(OUTPUTS, self.session.run(list(OUTPUTS), {INPUT: array}), strict=True))
+        try:
+            values = self.session.run(list(OUTPUTS), {INPUT: array})
+        except Exception as error:  # onnxruntime raises errors of many types
+            raise DataError(
+                f"onnxruntime cannot run {self.name} on inputs of shape {array.shape} ({one_line(error)}); free some "
+                "memory if there was too little, otherwise export again"
+            ) from error
+        outputs = dict(zip(OUTPUTS, values, strict=True))
+        if not self._are_verdicts(outputs, len(array)):
+            raise DataError(f"the outputs of {self.name} are no verdicts on {len(array)} inputs; export again")
+        return outputs
+
+    def _are_verdicts(self, outputs: Mapping[str, NDArray[Any]], count: int) -> bool:
+        """Whether outputs have the shapes and types that `__call__` returns, and values in range, or NaN."""
+        if any(
+            outputs[name].shape[:1] != (count,)
+            or outputs[name].ndim != (2 if name in _TABLES else 1)
+            or outputs[name].dtype.kind != kind
+            for name, kind in OUTPUTS.items()
+        ):
+            return False
+        predictions, layers = outputs["prediction"], outputs["unfamiliar_layers"]
+        shares = np.stack([outputs[name] for name in ("p_known", "p_correct_if_known", "p_correct")])
+        return not (
+            (predictions < 0).any()
+            or (predictions >= outputs["probabilities"].shape[1]).any()
+            or (layers >= len(self.metadata.layers)).any()
+            or (shares < 0).any()
+            or (shares > 1).any()
+        )
 
 
 def is_exported(path: Path) -> bool:

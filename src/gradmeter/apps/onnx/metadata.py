@@ -78,6 +78,7 @@ class Metadata:
                 for key, value in properties.items()
                 if key.startswith(_PREFIX) and key != CHECKSUM
             }
+            json.dumps(values, ensure_ascii=False).encode()  # no surrogates, which cannot be written
             if values["format"] != FORMAT:
                 raise DataError(
                     f"{name} has format {values['format']}; this version reads format {FORMAT}: export again"
@@ -94,7 +95,7 @@ class Metadata:
                 str(values["fingerprint"]),
                 dict(values["versions"]),
             )
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(f"the metadata of {name} is damaged ({one_line(error)}); export again") from error

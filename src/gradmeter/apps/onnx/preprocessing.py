@@ -13,6 +13,8 @@ from PIL import Image, ImageOps
 from gradmeter.errors import DataError, one_line
 
 FIT, RESIZE, CROP = "fit", "resize", "crop"
+# The largest height or width in pixels that a step may give; a forged file may ask for any.
+_LARGEST = 2**13
 _INTERPOLATIONS = {member.name.lower(): member for member in Image.Resampling}
 
 
@@ -46,6 +48,11 @@ class ImageSteps:
         mean, std = (np.array(values, np.float32)[:, None, None] for values in (self.mean, self.std))
         return (levels - mean) / std
 
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of all transformed images; None if they depend on the image."""
+        return self.steps[-1][1:] if self.steps and self.steps[-1][2] else None
+
     def to_json(self) -> dict[str, Any]:
         """The attributes as JSON values."""
         return asdict(self)
@@ -64,8 +71,10 @@ class ImageSteps:
             channels = {"L": 1, "RGB": 3}[loaded.mode]
             if len(mean) != channels or len(std) != channels or not all(name in _STEPS for name, _, _ in steps):
                 raise ValueError("unknown steps or a wrong number of channels")
+            if not all(1 <= height <= _LARGEST and 0 <= width <= _LARGEST for _, height, width in steps):
+                raise ValueError(f"sizes of images that are not 1 to {_LARGEST:,} pixels")
             _INTERPOLATIONS[loaded.interpolation]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataError(f"the description of the preprocessing is damaged ({one_line(error)}); export again") from (
                 error
             )
