@@ -38,6 +38,7 @@ def _logaddexp(x: Any, y: Any) -> Any:
 
 
 # The exporter's own forms are infinite for large inputs: log(sigmoid(x)) below -104, log(exp(x) + exp(y)) above 88.
+# log(sigmoid(|x|)), which is -log(1 + exp(-|x|)), is finite.
 _STABLE: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.aten.log_sigmoid.default: _log_sigmoid,
     torch.ops.aten.logaddexp.default: _logaddexp,

@@ -20,17 +20,17 @@ from gradmeter.files import plainly_named
 INPUT = "inputs"
 """Name of the graph's input."""
 OUTPUTS = {
-    "prediction": "i",
-    "probabilities": "f",
-    "p_known": "f",
-    "p_correct_if_known": "f",
-    "p_correct": "f",
-    "accepted": "b",
-    "unfamiliar": "b",
-    "unfamiliar_layers": "i",
+    "prediction": ("i", 1),
+    "probabilities": ("f", 2),
+    "p_known": ("f", 1),
+    "p_correct_if_known": ("f", 1),
+    "p_correct": ("f", 1),
+    "accepted": ("b", 1),
+    "unfamiliar": ("b", 1),
+    "unfamiliar_layers": ("i", 2),
 }
-"""Names of the graph's outputs, as in `gradmeter.trust.traced.Verdicts`, and the kinds of their types in NumPy."""
-_TABLES = ("probabilities", "unfamiliar_layers")
+"""Names of the graph's outputs, as in `gradmeter.trust.traced.Verdicts`, with NumPy's kind of type and the number of
+dimensions of each."""
 
 # Further optimisations change the layout of images, so that convolutions add up their products in another order.
 _OPTIMISED = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -122,12 +122,9 @@ class JudgedModel:
 
     def _are_verdicts(self, outputs: Mapping[str, NDArray[Any]], count: int) -> bool:
         """Whether outputs have the shapes and types that `__call__` returns, and values in range, or NaN."""
-        if any(
-            outputs[name].shape[:1] != (count,)
-            or outputs[name].ndim != (2 if name in _TABLES else 1)
-            or outputs[name].dtype.kind != kind
-            for name, kind in OUTPUTS.items()
-        ):
+        if any((values.dtype.kind, values.ndim) != OUTPUTS[name] for name, values in outputs.items()):
+            return False
+        if any(len(values) != count for values in outputs.values()):
             return False
         predictions, layers = outputs["prediction"], outputs["unfamiliar_layers"]
         shares = np.stack([outputs[name] for name in ("p_known", "p_correct_if_known", "p_correct")])
