@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.base import BaseEstimator, clone
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from gradmeter.trust.candidates import FEW, ConfidenceCurve, Regression
@@ -21,6 +22,7 @@ from gradmeter.trust.confidence import (
     Softmax,
     softmax_log_odds,
 )
+from gradmeter.trust.smoothing import fit_smoothed
 
 Values = NDArray[np.float64]
 Folds = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
@@ -43,8 +45,10 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
     look at doubtful images. Then, one after the other, the regression joins that lowers the log loss most (greedy
     ensemble selection, Caruana et al. 2004). Each gain must exceed two standard errors over the samples: from a few
     dozen wrong predictions, other features mislead as often as they help. A regression whose P(wrong) rises with
-    confidence, all else equal, does not join. If P(wrong) by the confidence alone rises, or all predictions are right,
-    the log odds keep the order of the softmax, and P(wrong) is right on average (`ConfidenceCurve.fit_level`).
+    confidence, all else equal, does not join. Weak and penalised members make the average too cautious: where this
+    lowers the log loss, by as clear a gain, its log odds are scaled (Platt 1999). If P(wrong) by the confidence alone
+    rises, or all predictions are right, the log odds keep the order of the softmax, and P(wrong) is right on average
+    (`ConfidenceCurve.fit_level`).
 
     Args:
         strengths: for each group of features the inverse penalties to try in a regression.
@@ -53,7 +57,11 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         softmax_: the softmax alone; None in heads of earlier versions that return 1 minus the maximum softmax
             probability.
         members_: the models whose log odds are averaged; empty for the softmax alone.
+        slope_, intercept_: the log odds are the slope times the average, plus the intercept.
     """
+
+    # Those of heads that earlier versions saved.
+    slope_, intercept_ = 1.0, 0.0
 
     def __init__(self, strengths: Mapping[str, tuple[float, ...]] | None = None) -> None:
         self.strengths = strengths
@@ -66,6 +74,7 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
     def fit_held_out(self, X: KnownFeatures, wrong: NDArray[np.bool_]) -> Values:
         """Fit as `fit`; return the log odds [n] of these predictions, by members fitted without their fold."""
         self.members_: list[ConfidenceCurve] = []
+        self.slope_, self.intercept_ = 1.0, 0.0
         least = min(np.count_nonzero(wrong), np.count_nonzero(~wrong))
         softmax, scored = ConfidenceCurve(), X.scored(None)
         if least:
@@ -77,8 +86,16 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
             members, held_out = self._selected(X, wrong)
             if members and members[0].rises:
                 self.members_ = members
-                return held_out
+                self._fit_scale(held_out, wrong)
+                return self.slope_ * held_out + self.intercept_
         return self.log_odds(X)
+
+    def _fit_scale(self, average: Values, wrong: NDArray[np.bool_]) -> None:
+        """Fit slope and intercept to averages of held-out log odds [n]; smoothed, as these may separate the samples."""
+        model = fit_smoothed(LogisticRegression(C=np.inf), average[:, None], wrong)
+        slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
+        if slope > 0 and _improves(_log_losses(wrong, average), _log_losses(wrong, slope * average + intercept)):
+            self.slope_, self.intercept_ = slope, intercept
 
     @property
     def softmax_only_(self) -> bool:
@@ -104,7 +121,8 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
             by_softmax: use only the softmax, even if other features improve on it.
         """
         if self.members_ and not by_softmax:
-            return np.asarray(np.mean([_log_odds(member, X) for member in self.members_], axis=0))
+            average = np.mean([_log_odds(member, X) for member in self.members_], axis=0)
+            return np.asarray(self.slope_ * average + self.intercept_)
         return softmax_log_odds(X.log_scale) if self.softmax_ is None else _log_odds(self.softmax_, X)
 
     def probability(self, X: KnownFeatures, *, by_softmax: bool = False) -> Values:

@@ -140,6 +140,8 @@ def test_each_model_of_the_known_head(curve: ConfidenceCurve, monkeypatch: pytes
     assert isinstance(features, KnownFeatures)
     wrong = (readings.predictions != digits()[1][300:900]).numpy()
     monkeypatch.setattr(heads.known_, "members_", [curve.fit(features.scored(curve.confidence), wrong)])
+    monkeypatch.setattr(heads.known_, "slope_", 1.4)
+    monkeypatch.setattr(heads.known_, "intercept_", -0.3)
     monkeypatch.setattr(heads.near_, "log_share_", -2.0)
     looking = TrustModel(GradientMeter(trained()), reads="forward")
     look = inf if heads.second_look is None else heads.second_look

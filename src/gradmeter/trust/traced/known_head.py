@@ -52,12 +52,14 @@ class TracedKnownHead(nn.Module):
         curves = softmax if by_softmax or not head.members_ else head.members_
         self.curves = nn.ModuleList(_TracedCurve(curve) for curve in curves)
         self.groups = {curve.group for curve in curves if isinstance(curve, Regression)}
+        scaled = curves is head.members_
+        self._slope, self._intercept = (head.slope_, head.intercept_) if scaled else (1.0, 0.0)
 
     def forward(self, features: TracedKnownFeatures) -> Tensor:
         """Return the log odds, [N]."""
         if not len(self.curves):
             return features.outputs.wrong_log_odds
-        return torch.stack([curve(features) for curve in self.curves]).mean(0)
+        return self._slope * torch.stack([curve(features) for curve in self.curves]).mean(0) + self._intercept
 
 
 class _TracedCurve(nn.Module):
