@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from gradmeter.apps.workflows.open_trust import open_trust
+from gradmeter.errors import GradmeterError
 from gradmeter.runs.measuring import MeasuredSet
 from gradmeter.trust.adapters.fd_shifts import write_confidences, write_outputs
 
@@ -30,10 +31,13 @@ def main() -> None:
     parser.add_argument("--model", help="the network, if it is a function of yours")
     parser.add_argument("--beside", action="store_true", help="keep the outputs that are in --out")
     arguments = parser.parse_args()
-    trust, _ = open_trust(arguments.trust, model=arguments.model)
-    tables = [pa.concat_tables(MeasuredSet(folder).tables()) for folder in arguments.readings]
     write = write_confidences if arguments.beside else write_outputs
-    outputs = write(arguments.out, trust, tables, score=arguments.score)
+    try:
+        trust, _ = open_trust(arguments.trust, model=arguments.model)
+        tables = [pa.concat_tables(MeasuredSet(folder).tables()) for folder in arguments.readings]
+        outputs = write(arguments.out, trust, tables, score=arguments.score)
+    except GradmeterError as error:
+        parser.error(str(error))
     print(f"Wrote {arguments.score} of {len(outputs.labels):,} samples of {len(tables)} data sets to {arguments.out}.")
 
 

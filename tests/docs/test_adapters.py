@@ -96,6 +96,9 @@ def test_the_commands_for_fd_shifts(
     assert outputs.labels[:100].tolist() == labels.tolist()
     assert outputs.confidences is not None
     assert outputs.confidences[:500].mean() > outputs.confidences[500:].mean()
+    with pytest.raises(SystemExit, match="2"):
+        example("python examples/fd_shifts.py nowhere absent.parquet --out empty", monkeypatch)
+    assert "nowhere" in capsys.readouterr().err
 
 
 def example(line: str, monkeypatch: pytest.MonkeyPatch, *further: str) -> None:

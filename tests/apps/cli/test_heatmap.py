@@ -34,7 +34,7 @@ def test_maps_of_a_folder(place: Path) -> None:
     process = gradmeter(*arguments, cwd=place)
     # The network's weights are random in every run.
     assert process.returncode == 0, process.stderr
-    assert process.stdout == "Drew 2 maps, skipped 1: maps\n"
+    assert process.stdout == "2 maps, skipped 1: maps\n"
     assert "skipped 2.png: " in process.stderr
     assert "left out 1 dangling link (3.png)" in process.stderr
     assert {path.name for path in (place / "maps").glob("*.p*")} >= {"0.png.png", "1.png.png"}

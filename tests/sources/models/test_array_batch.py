@@ -30,6 +30,12 @@ def test_floats_get_the_type_of_the_weights(dtype: type, weights: torch.dtype) -
     assert batch.tolist() == [[0.5, -2]]
 
 
+def test_numbers_beyond_float32_become_infinite_without_a_warning() -> None:
+    batch = ArrayBatch.of(KIND, nn.Linear(1, 1))([{"": np.array([1e300, -2])}])
+    assert isinstance(batch, torch.Tensor)
+    assert batch.tolist() == [[float("inf"), -2]]
+
+
 def test_named_arguments_are_a_dict() -> None:
     kind = ArrayKind((ArrayField("ids", "int64", (2,), 0, 5), ArrayField("mask", "bool", (2,), 1, 1)))
     batch = ArrayBatch.of(kind, nn.Identity())([{"ids": np.array([1, 2]), "mask": np.array([True, False])}])

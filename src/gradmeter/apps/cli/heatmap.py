@@ -99,4 +99,4 @@ def heatmap(
         typer.echo(json.dumps(record, indent=2))
         return
     skipped_count = f", skipped {len(drawn.skipped):,}" if drawn.skipped else ""
-    Terminal().say(f"Drew {drawn.maps:,} maps{skipped_count}: {out}")
+    Terminal().say(f"{drawn.maps:,} maps{skipped_count}: {out}")

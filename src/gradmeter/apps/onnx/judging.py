@@ -140,7 +140,12 @@ def _preparation(model: JudgedModel) -> Callable[[Sequence[Any]], NDArray[np.flo
         return lambda images: np.stack([steps(image) for image in images])
     assert arrays is not None
     (name,) = arrays.names
-    return lambda samples: np.stack([sample[name] for sample in samples]).astype(np.float32)
+
+    @np.errstate(over="ignore")  # Too large numbers become infinite, and the sample is skipped with that reason.
+    def stacked(samples: Sequence[Any]) -> NDArray[np.float32]:
+        return np.stack([sample[name] for sample in samples]).astype(np.float32)
+
+    return stacked
 
 
 def _finite(source: Source, batch: Batch, outputs: dict[str, NDArray[Any]]) -> tuple[Batch, dict[str, NDArray[Any]]]:

@@ -49,4 +49,6 @@ class ArrayBatch:
         # NumPy has no bfloat16.
         plain = np.float64 if self.floats == "float64" else np.float32
         dtype: torch.dtype = getattr(torch, self.floats)
-        return torch.from_numpy(array.astype(plain)).to(dtype)
+        # Too large numbers become infinite, and the sample is skipped with that reason.
+        with np.errstate(over="ignore"):
+            return torch.from_numpy(array.astype(plain)).to(dtype)
