@@ -122,7 +122,7 @@ def test_a_trust_model_of_the_command_line(folder: Path) -> None:
 def test_what_cannot_be_judged(loaded: Any) -> None:
     with pytest.raises(DataError, match="input 1 "):
         loaded.predict([png(1400), b"no image"])
-    for wrong in ([], [3], pd.DataFrame({"one": [b""], "two": [b""]})):
+    for wrong in ([], [3], ["\ud800"], pd.DataFrame({"one": [b""], "two": [b""]})):
         with pytest.raises(InputError, match="expected"):
             loaded.predict(wrong)
 

@@ -351,9 +351,6 @@ def test_a_layer_is_named_as_in_the_readings() -> None:
 def test_the_embedding_is_what_the_last_layer_is_given(case: str) -> None:
     model, x = build_case(case)
     actual = GradientMeter(model, embedding=True)(x).embedding
-    if isinstance(model, nn.Linear):  # the network is that layer
-        assert actual is None
-        return
     last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
     given: list[Tensor] = []
     handle = last.register_forward_pre_hook(lambda module, args: given.append(args[0].detach().clone()))
@@ -370,6 +367,12 @@ def test_the_embedding_of_a_layer_that_is_called_often() -> None:
     actual = GradientMeter(model, embedding=True)(x).embedding
     assert actual is not None
     torch.testing.assert_close(actual, dense(x).tanh().detach())
+
+
+def test_token_ids_are_no_embedding() -> None:
+    ids = torch.randint(0, 20, (4, 7), generator=torch.Generator().manual_seed(0))
+    for model in (nn.EmbeddingBag(20, 3), nn.Sequential(nn.EmbeddingBag(20, 3))):
+        assert GradientMeter(model.eval(), embedding=True, gradients=False)(ids).embedding is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

@@ -1,4 +1,4 @@
-"""TrustModels of networks that run no hooks, or run them in torch.func: their layers' outputs cannot be read."""
+"""TrustModels of networks whose layers' outputs cannot be read: traced ones, layers in torch.func, or no layers."""
 
 import warnings
 
@@ -55,3 +55,31 @@ class Mapped(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = torch.func.vmap(self.inside)(self.before(images.flatten(1)))
         return logits
+
+
+class Bare(nn.Module):
+    """It owns its weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(2, 64))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return nn.functional.linear(rows, self.weight)
+
+
+@pytest.mark.parametrize("network", [nn.Linear(64, 2, bias=False), Bare()], ids=lambda network: type(network).__name__)
+@pytest.mark.parametrize("reads", ["forward", "gradients", "auto"])
+def test_a_network_without_layers_is_its_own_last_one(network: nn.Module, reads: str) -> None:
+    """Such as a logistic regression on a table: its input is the embedding."""
+    rows, generator = IMAGES.flatten(1) - 0.5, torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        network.get_parameter("weight").copy_(torch.randn(2, 64, generator=generator))
+    noise = torch.randn(200, 2, generator=generator)
+    labels = (network(rows) + noise).argmax(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", GradmeterWarning)
+        trust = TrustModel(GradientMeter(network.eval()), reads=reads).fit((rows, labels))
+    verdicts = trust.verdicts(torch.cat([rows, 20 * rows])).to_pandas()
+    assert verdicts["p_known"][:200].mean() > 0.9
+    assert verdicts["p_known"][200:].mean() < 0.1

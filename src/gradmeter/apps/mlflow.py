@@ -210,4 +210,7 @@ def _files(model_input: Any) -> list[bytes] | None:
         raise InputError(f"inputs are an empty list or a {type(model_input).__name__}; expected {_EXPECTED}")
     if other := [value for value in model_input if not isinstance(value, bytes | str)]:
         raise InputError(f"an input is a {type(other[0]).__name__}; expected {_EXPECTED}")
-    return [value.encode() if isinstance(value, str) else value for value in model_input]
+    try:
+        return [value.encode() if isinstance(value, str) else value for value in model_input]
+    except UnicodeEncodeError as error:
+        raise InputError(f"the text {error.object!r} cannot be encoded in UTF-8; expected {_EXPECTED}") from error

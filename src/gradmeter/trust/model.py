@@ -170,16 +170,16 @@ class TrustModel:
         sample = ImageSample() if self.learns_from_synthetic and synthetic is None else None
         known_inputs = KnownInputs()
         known_data, labels, choice = self._read_known(known, [known_inputs, *([] if sample is None else [sample])])
-        activations = known_data.readings.activations
+        activations, embedding = known_data.readings.activations, known_data.readings.embedding
         _warn_of_doubts(known_data, labels)
         # The attributes change together at the end: after an error the model is as it was before.
         meter = self._meter_for(gradients=self._reads_gradients(choice), like=activations)
         unknown_data = [read_unknown(meter, unknown, known_inputs) for unknown in unknowns]
         require_disjoint(known_data, unknown_data)
-        if self.learns_from_synthetic and activations is not None and not activations.layers:
+        if self.learns_from_synthetic and activations is not None and not activations.layers and embedding is None:
             warn(
                 "the outputs of the network's layers cannot be read, as in a traced or exported network, so unknown "
-                "inputs are recognised worse; expected the network that was traced"
+                "inputs are recognised worse; expected a network that is not traced, whose layers are modules"
             )
         if sample is not None:
             # Only known images need a second look.

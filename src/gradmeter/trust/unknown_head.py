@@ -76,7 +76,7 @@ class UnknownHead(BaseEstimator):  # type: ignore[misc]
                 raise InputError(
                     "the outputs of the network's layers cannot be read, as in a traced or exported network, or they "
                     "are the same for all inputs; expected different inputs, and a network that is not traced, whose "
-                    "outputs depend on them"
+                    "layers are modules, or reads='gradients'"
                 )
             distances = _with_copies(distances)
             signed = np.concatenate([signed, signed])

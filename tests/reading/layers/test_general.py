@@ -7,7 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
+from gradmeter import GradientMeter
 from gradmeter.reading.capture import Operation
+from gradmeter.reading.finite import read_finite
+from gradmeter.reading.inputs import Inputs
 from oracles.networks import Recipe, randomise, samples
 from reading.layers.measured import Use, built, check
 
@@ -75,6 +78,29 @@ def test_one_backward_pass_serves_all_samples(use: str, monkeypatch: pytest.Monk
     check(model, torch.cat([x, x.flip(0), x / 2]))
     assert set(requested) == {None, 0, 8}
     assert requested.count(None) == len(members)
+
+
+LENGTHS: dict[str, Use] = {
+    "each entry": (lambda m, x: torch.hypot(x, m.w), X, {"w": (5,)}),
+    "one number": (lambda m, x: torch.hypot(x, m.w), X, {"w": (1,)}),
+}
+
+
+@pytest.mark.parametrize("bad", [0, 4, 8])
+@pytest.mark.parametrize("use", LENGTHS)
+def test_a_gradient_that_is_not_finite_stays_in_its_sample(use: str, bad: int) -> None:
+    """The length of (0, 0) has no gradient."""
+    recipe, x, members = LENGTHS[use]
+    model = randomise(Recipe(recipe, **members).double())
+    with torch.no_grad():
+        model.get_parameter("w").zero_()
+    x = torch.cat([x, x.flip(0), x / 2])
+    x[bad] = 0
+    healthy = [row for row in range(len(x)) if row != bad]
+    finite = read_finite(GradientMeter(model), Inputs.of(x))
+    assert finite.no_gradient == (bad,)
+    assert finite.readings is not None
+    torch.testing.assert_close(finite.readings.values, GradientMeter(model)(x[healthy]).values)
 
 
 class Crossed(torch.autograd.Function):

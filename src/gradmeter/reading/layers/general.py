@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -54,18 +55,29 @@ class Masked(PerSampleGradient):
         operation = self.operation
         if not operation.regular or sum(gradient is not None for gradient in operation.gradients) > 1:
             return None
-        gradient = operation.input_gradients()[self.number]
-        if gradient is None or gradient.is_sparse or gradient.shape != operation.delta.shape:
+        values = self._rows(operation.input_gradients())
+        if values is None:
             return None
-        summed = summed_to_input(operation, self.number, gradient).get(self.number)
-        if summed is None:
-            return None
-        # If the operation mixes the entries of samples, a sample alone has a different gradient.
+        # If the operation mixes the entries of samples, a sample alone has another gradient, or the others have one.
         for sample in {0, operation.samples - 1}:
-            alone = self._alone(sample)
-            if not torch.allclose(summed.values[sample], alone, rtol=0, atol=_TOLERANCE * float(alone.abs().max())):
+            alone = self._rows(operation.input_gradients(sample))
+            if alone is None:
                 return None
-        return summed.values
+            own = torch.zeros_like(values)
+            own[sample] = values[sample]
+            # Zero times infinity is NaN, also in the rows of other samples; no comparison with it is true.
+            largest = own.abs().nan_to_num(0, 0, 0).max()
+            if ((alone - own).abs() > _TOLERANCE * largest).any():
+                return None
+        return values
+
+    def _rows(self, gradients: Sequence[Tensor | None]) -> Tensor | None:
+        """The gradient [N, *input.shape] from those of all inputs; None if it is not laid out like the output."""
+        gradient = gradients[self.number]
+        if gradient is None or gradient.is_sparse or gradient.shape != self.operation.delta.shape:
+            return None
+        summed = summed_to_input(self.operation, self.number, gradient).get(self.number)
+        return None if summed is None else summed.values
 
     def _alone(self, sample: int) -> Tensor:
         gradient = self.operation.input_gradients(sample)[self.number]

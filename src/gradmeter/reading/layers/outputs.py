@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ class LayerOutputs:
 
     def add_candidate(self, layer: str, activation: Any, output: Tensor) -> None:
         """Keep the input of a layer that may be the last one."""
-        if isinstance(activation, Tensor) and activation.dim() == output.dim() == 2:
+        if is_vectors(activation) and output.dim() == 2:
             self._candidates.append((layer, activation.detach(), output.detach()))
 
     def embedding(self, logits: Tensor) -> tuple[str, Tensor] | None:
@@ -149,8 +149,8 @@ class OutputReader:
     def __init__(
         self, modules: Mapping[str, nn.Module], *, activations: bool, embedding: bool, layers: tuple[str, ...] = ()
     ) -> None:
-        # The network's own output is the logits.
-        self._modules = {name: module for name, module in modules.items() if name != "root"}
+        # The network's own output is the logits, so nothing else is read of it. Without layers, it is its own last one.
+        self._modules = {name: module for name, module in modules.items() if name != "root"} or dict(modules)
         self._activations, self._embedding = activations, embedding
         # By the options of the inputs; None for outputs that do not separate the samples.
         self._axes: defaultdict[_Options, dict[Call, SampleAxis | None]] = defaultdict(dict)
@@ -234,7 +234,7 @@ class OutputReader:
             with suppress(Exception):  # not every network takes every content, and PyTorch cannot order every dtype
                 others = _other_contents(probe.rows([PROBE_SAMPLES - 1]))
                 routed |= _routed(self._outputs_of(forward, others, shapes=True), _OTHERS, alone, axes)
-            separate = dict.fromkeys(layer for layer, _ in learned if axes.get((layer, 0)))
+            separate = dict.fromkeys(layer for layer, _ in learned if axes.get((layer, 0)) and layer != "root")
             self.layers = tuple(layer for layer in separate if layer not in routed)
         (self._guessed if same else self._learned).add(kind)
         return True
@@ -361,6 +361,11 @@ class OutputReader:
 def _is_transformed(tensor: Tensor) -> bool:
     """Whether a tensor exists only inside a transform of torch.func, such as vmap."""
     return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+
+
+def is_vectors(activation: Any) -> TypeGuard[Tensor]:
+    """Whether the input of a layer is an embedding [N, D], not token ids [N, T] or anything else."""
+    return isinstance(activation, Tensor) and activation.dim() == 2 and activation.is_floating_point()
 
 
 def is_returned(output: Tensor, logits: Tensor) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gradmeter.errors import UnsupportedModelError
 from gradmeter.reading.inputs import Inputs
-from gradmeter.reading.layers.outputs import Call, OutputReader, is_returned
+from gradmeter.reading.layers.outputs import Call, OutputReader, is_returned, is_vectors
 from gradmeter.reading.memory_format import in_memory_format
 from gradmeter.reading.network import answer, measuring, owning_modules
 from gradmeter.reading.statistics import PowerSums, statistics_of_each
@@ -102,8 +102,7 @@ class TracedForward(nn.Module):
         with self._reader.observe(receive):
             logits = answer(self.network, inputs)
         for call, activation, output in reversed(calls):
-            flat = isinstance(activation, Tensor) and activation.dim() == output.dim() == 2
-            if flat and is_returned(output, logits):
+            if is_vectors(activation) and output.dim() == 2 and is_returned(output, logits):
                 last: Call = call
                 return last
         raise UnsupportedModelError(
