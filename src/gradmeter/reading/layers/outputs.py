@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,8 @@ class LayerOutputs:
 
     def add_candidate(self, layer: str, activation: Any, output: Tensor) -> None:
         """Keep the input of a layer that may be the last one."""
-        if is_vectors(activation) and output.dim() == 2:
+        flat = isinstance(activation, Tensor) and activation.dim() == output.dim() == 2
+        if flat and activation.is_floating_point():  # token ids [N, T] are no embedding
             self._candidates.append((layer, activation.detach(), output.detach()))
 
     def embedding(self, logits: Tensor) -> tuple[str, Tensor] | None:
@@ -361,11 +362,6 @@ class OutputReader:
 def _is_transformed(tensor: Tensor) -> bool:
     """Whether a tensor exists only inside a transform of torch.func, such as vmap."""
     return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-
-
-def is_vectors(activation: Any) -> TypeGuard[Tensor]:
-    """Whether the input of a layer is an embedding [N, D], not token ids [N, T] or anything else."""
-    return isinstance(activation, Tensor) and activation.dim() == 2 and activation.is_floating_point()
 
 
 def is_returned(output: Tensor, logits: Tensor) -> bool:
