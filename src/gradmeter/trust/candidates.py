@@ -52,7 +52,7 @@ class ConfidenceCurve(BaseEstimator):  # type: ignore[misc]
         self.centre_, spread = float(doubts.mean()), float(doubts.std())
         # Equal numbers may have a standard deviation of the size of rounding errors.
         self.spread_ = spread if spread > _ROUNDING * abs(self.centre_) else 1.0
-        columns, model = self._columns(X), _regression(self._strength)
+        columns, model = self._columns(X), regression(self._strength)
         few = min(np.count_nonzero(wrong), np.count_nonzero(~wrong)) < FEW
         self.model_ = fit_smoothed(model, columns, wrong) if few else model.fit(columns, wrong)
         return self
@@ -71,7 +71,7 @@ class ConfidenceCurve(BaseEstimator):  # type: ignore[misc]
         target = (np.count_nonzero(wrong) + 1) / (len(wrong) + 2)
         farthest = float(np.abs(doubts).max()) + abs(float(logit(target))) + 1
         level = brentq(lambda shift: float(expit(doubts + shift).mean()) - target, -farthest, farthest)
-        self.model_ = _regression(self._strength)
+        self.model_ = regression(self._strength)
         self.model_.classes_, self.model_.n_features_in_ = np.array([False, True]), 1
         self.model_.coef_, self.model_.intercept_ = np.array([[slope]]), np.array([level])
         return self
@@ -118,5 +118,6 @@ class Regression(ConfidenceCurve):
         return np.hstack([super()._columns(X), standardised(self.scaler_, X.groups[self.group])])
 
 
-def _regression(strength: float) -> LogisticRegression:
+def regression(strength: float) -> LogisticRegression:
+    """A logistic regression with this inverse penalty, which is fitted to its optimum."""
     return LogisticRegression(C=strength, tol=_TOLERANCE, max_iter=_MOST_ITERATIONS)

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.base import BaseEstimator, clone
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-from gradmeter.trust.candidates import FEW, ConfidenceCurve, Regression
+from gradmeter.trust.candidates import FEW, ConfidenceCurve, Regression, regression
 from gradmeter.trust.confidence import (
     Confidence,
     KnownFeatures,
@@ -86,16 +85,21 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
             members, held_out = self._selected(X, wrong)
             if members and members[0].rises:
                 self.members_ = members
-                self._fit_scale(held_out, wrong)
-                return self.slope_ * held_out + self.intercept_
+                return self._fit_scale(held_out, wrong)
         return self.log_odds(X)
 
-    def _fit_scale(self, average: Values, wrong: NDArray[np.bool_]) -> None:
-        """Fit slope and intercept to averages of held-out log odds [n]; smoothed, as these may separate the samples."""
-        model = fit_smoothed(LogisticRegression(C=np.inf), average[:, None], wrong)
+    def _fit_scale(self, average: Values, wrong: NDArray[np.bool_]) -> Values:
+        """Fit slope and intercept to averages of held-out log odds [n], and return these scaled.
+
+        The targets are smoothed, because the averages may separate the samples.
+        """
+        model = fit_smoothed(regression(np.inf), average[:, None], wrong)
         slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
-        if slope > 0 and _improves(_log_losses(wrong, average), _log_losses(wrong, slope * average + intercept)):
-            self.slope_, self.intercept_ = slope, intercept
+        scaled = slope * average + intercept
+        if slope <= 0 or not _improves(_log_losses(wrong, average), _log_losses(wrong, scaled)):
+            return average
+        self.slope_, self.intercept_ = slope, intercept
+        return scaled
 
     @property
     def softmax_only_(self) -> bool:

@@ -68,14 +68,13 @@ class LayerOutputs:
 
     def add_candidate(self, layer: str, activation: Any, output: Tensor) -> None:
         """Keep the input of a layer that may be the last one."""
-        flat = isinstance(activation, Tensor) and activation.dim() == output.dim() == 2
-        if flat and activation.is_floating_point():  # token ids [N, T] are no embedding
+        if isinstance(activation, Tensor) and activation.dim() == output.dim() == 2:
             self._candidates.append((layer, activation.detach(), output.detach()))
 
     def embedding(self, logits: Tensor) -> tuple[str, Tensor] | None:
         """The layer that returned the logits, and its input [N, D]; None if there is no such layer."""
         for layer, activation, output in reversed(self._candidates):
-            if is_returned(output, logits):
+            if is_last(activation, output, logits):
                 return layer, activation.clone()
         return None
 
@@ -364,9 +363,12 @@ def _is_transformed(tensor: Tensor) -> bool:
     return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
-def is_returned(output: Tensor, logits: Tensor) -> bool:
-    """Whether a network returns a layer's output [N, C] as its logits, as it is or as log-probabilities."""
-    if output.shape != logits.shape or output.device != logits.device:
+def is_last(activation: Tensor, output: Tensor, logits: Tensor) -> bool:
+    """Whether a layer is the last one: its input is an embedding, and its output [N, C] becomes the logits.
+
+    As it is, or as log-probabilities. Token ids [N, T] are no embedding.
+    """
+    if not activation.is_floating_point() or output.shape != logits.shape or output.device != logits.device:
         return False
     # The same operation on the same numbers rounds in the same way.
     return output.data_ptr() == logits.data_ptr() or torch.equal(output.log_softmax(1, dtype=logits.dtype), logits)

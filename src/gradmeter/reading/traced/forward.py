@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gradmeter.errors import UnsupportedModelError
 from gradmeter.reading.inputs import Inputs
-from gradmeter.reading.layers.outputs import Call, OutputReader, is_returned
+from gradmeter.reading.layers.outputs import Call, OutputReader, is_last
 from gradmeter.reading.memory_format import in_memory_format
 from gradmeter.reading.network import answer, measuring, owning_modules
 from gradmeter.reading.statistics import PowerSums, statistics_of_each
@@ -103,7 +103,7 @@ class TracedForward(nn.Module):
             logits = answer(self.network, inputs)
         for call, activation, output in reversed(calls):
             flat = isinstance(activation, Tensor) and activation.dim() == output.dim() == 2
-            if flat and activation.is_floating_point() and is_returned(output, logits):
+            if flat and is_last(activation, output, logits):
                 last: Call = call
                 return last
         raise UnsupportedModelError(

@@ -49,11 +49,11 @@ class TracedKnownHead(nn.Module):
     def __init__(self, head: KnownHead, *, by_softmax: bool) -> None:
         super().__init__()
         softmax = [] if head.softmax_ is None else [head.softmax_]
-        curves = softmax if by_softmax or not head.members_ else head.members_
+        learned = bool(head.members_) and not by_softmax
+        curves = head.members_ if learned else softmax
         self.curves = nn.ModuleList(_TracedCurve(curve) for curve in curves)
         self.groups = {curve.group for curve in curves if isinstance(curve, Regression)}
-        scaled = curves is head.members_
-        self._slope, self._intercept = (head.slope_, head.intercept_) if scaled else (1.0, 0.0)
+        self._slope, self._intercept = (head.slope_, head.intercept_) if learned else (1.0, 0.0)
 
     def forward(self, features: TracedKnownFeatures) -> Tensor:
         """Return the log odds, [N]."""
