@@ -30,14 +30,14 @@ def test_a_share_has_no_more_decimals_than_its_labels_resolve(value: float, coun
 
 
 @pytest.mark.parametrize("count", [300, 60])
-def test_a_network_that_contradicts_most_labels_is_mentioned(count: int) -> None:
+def test_a_network_that_contradicts_many_labels_is_mentioned(count: int) -> None:
     labels = np.arange(count) % 3
-    for agreeing, mentioned in ((0.47, (True, True)), (0.57, (False, True)), (0.75, (False, False))):
+    for agreeing, expected in ((0.47, True), (0.66, True), (0.75, False)):
         right = np.arange(count) < agreeing * count
         logits = np.eye(3)[np.where(right, labels, (labels + 1) % 3)]
         of_network = LabelReadings(labels, logits, logits)
         of_heads = LabelReadings(labels, np.eye(3)[labels], logits, probabilities=logits)
-        for inputs, expected in zip((of_network, of_heads), mentioned, strict=True):
+        for inputs in (of_network, of_heads):
             notes = notes_on(inputs, None, conflicts=0)
             assert any("may lie far outside the interval" in note for note in notes) is expected
 

@@ -14,8 +14,8 @@ from gradmeter.trust.labels.rate import is_told
 
 # Classes named in a note.
 _NAMED = 5
-# Where the network, or new last layers, agree with fewer labels, no fitted model may describe their mistakes.
-_WEAK, _WEAK_HEADS = 0.5, 0.7
+# Where the network, or new last layers, agree with fewer labels, the noise model may not describe their mistakes.
+_WEAK = 0.7
 # Rows that are in memory together.
 _TILE = 4096
 
@@ -52,12 +52,12 @@ def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, conflicts:
         [outputs[start : start + _TILE].argmax(axis=1) for start in range(0, len(labels), _TILE)]
     )
     agreement = float((predictions == labels).mean())
-    if agreement < (_WEAK_HEADS if learned else _WEAK):
+    if agreement < _WEAK:
         judge = "new last layers that did not learn them agree" if learned else "the network agrees"
         notes.append(
-            f"{judge} with only {percent(agreement, 0)} % of the labels; unless most labels are wrong, the share of "
-            "wrong ones may lie far outside the interval, on either side: check more labels, or use a network that "
-            "agrees with more of them"
+            f"{judge} with only {percent(agreement, 0)} % of the labels; if predictions are often certain and wrong, "
+            "the share of wrong labels may lie far outside the interval, on either side: check more labels, or use a "
+            "network that agrees with more of them"
         )
     if not learned:
         if agreement >= LEARNED and len(labels) >= FEW:

@@ -40,7 +40,8 @@ class LabelVerdicts:
         rank: [N] 1 for the label that is most likely wrong.
         layers: [N] layers whose gradient at the given label exceeds 95 % of those at labels that are likely right,
             the largest first; empty without gradients.
-        rate: estimated share of wrong labels, with a 95 % interval.
+        rate: estimated share of wrong labels, with a 95 % interval; it assumes a network whose probabilities are
+            calibrated but for a temperature, and is too high for one that is often certain and wrong.
         neighbours: [N, k] rows of the nearest neighbours in the embedding; -1 where there is none.
         choice: whether gradients count, and why; None if only the forward pass was to be used.
         conflicts: number of inputs that occur with different labels.
