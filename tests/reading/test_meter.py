@@ -1156,6 +1156,20 @@ def test_not_finite_logits_name_the_samples_of_the_whole_batch(rows: list[int]) 
     assert raised.value.rows == rows
 
 
+def test_logits_that_are_not_finite_in_large_batches_only_are_named_by_rows_of_the_batch() -> None:
+    class Net(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            logits = super().forward(x)
+            return logits / (x[:, :1] < 5) if len(x) > 8 else logits
+
+    x = torch.randn(40, 3).clamp(max=4)
+    x[30] = 9
+    with pytest.raises(NotFinite) as raised:
+        GradientMeter(Net(3, 2), tile=20)(x)
+    assert 30 in raised.value.rows
+    assert set(raised.value.rows) <= {*range(20, 40)}
+
+
 class Returning(nn.Module):
     def __init__(self, answer: Callable[[Tensor], Any]) -> None:
         super().__init__()

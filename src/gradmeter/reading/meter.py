@@ -377,8 +377,9 @@ class GradientMeter:
             try:
                 parts += self._measure_separately(batch.rows(rows))
             except NotFinite as error:
-                # The error counts samples of a tile or a probe; count those of the batch.
-                raise not_finite_logits(self._network, batch) or error from error
+                # The error counts samples of a tile or a probe; count those of the batch. Logits near the largest
+                # number may be finite in small batches, and not in the tile.
+                raise not_finite_logits(self._network, batch) or NotFinite.of(rows, batch.samples) from error
             except UnsupportedModelError as error:
                 if not self.gradients:
                     raise
