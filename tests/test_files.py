@@ -59,6 +59,18 @@ def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file.txt"]
 
 
+def test_a_full_disk_beside_the_file_is_told_once(tmp_path: Path) -> None:
+    def fill() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with (
+        pytest.raises(OutputError, match=r"^cannot write \S*inner \(No space left on device\); [^;]*$"),
+        atomic_write(tmp_path / "outer"),
+        atomic_write(tmp_path / "inner"),
+    ):
+        fill()
+
+
 def test_an_address_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would be a file in a folder named "s3:" on this machine, where nobody looks for it."""
     monkeypatch.chdir(tmp_path)

@@ -55,6 +55,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)
+    except OutputError:  # an OSError that says which file
+        raise
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"cannot write {path} ({reason}); make room or choose another folder") from error

@@ -70,6 +70,19 @@ def test_a_network_that_is_itself_called_model() -> None:
         assert same(build_with(lambda classes: network, given, Path("a.pt")), network.state_dict())
 
 
+@pytest.mark.parametrize("name", ["2.bias", "scale"])
+def test_a_single_number_in_place_of_a_vector_and_a_vector_in_place_of_a_number(name: str) -> None:
+    def scaled(classes: int | None) -> nn.Module:
+        network = build(classes)
+        network.register_buffer("scale", torch.tensor(1.0))
+        return network
+
+    given = scaled(3).state_dict()
+    given[name] = torch.ones(()) if name == "2.bias" else torch.ones(3)
+    with pytest.raises(DataError, match=rf"a\.pt does not fit Sequential: .*{name} .* instead of "):
+        build_with(scaled, given, Path("a.pt"))
+
+
 def test_a_moving_average(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     torch.save(torch.optim.swa_utils.AveragedModel(build(3)).state_dict(), path)

@@ -171,7 +171,10 @@ def build_with(build: Callable[[int | None], nn.Module], tensors: dict[str, Tens
     resized = {
         name: value
         for name, value in tensors.items()
-        if name in expected and value.shape[1:] == expected[name].shape[1:] and value.shape != expected[name].shape
+        if name in expected
+        and value.dim() == expected[name].dim()
+        and value.shape[1:] == expected[name].shape[1:]
+        and value.shape != expected[name].shape
     }
     if len({(value.shape[0], expected[name].shape[0]) for name, value in resized.items()}) == 1:
         rebuilt = build(next(iter(resized.values())).shape[0])

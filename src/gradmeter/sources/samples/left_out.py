@@ -8,6 +8,7 @@ import stat
 from enum import Enum
 from pathlib import Path
 
+from gradmeter.files import LOCK
 from gradmeter.names import encode_name
 
 # The most names to list of each kind.
@@ -101,8 +102,9 @@ class LeftOut:
             first.append(encode_name(path))
 
     def add_hidden(self, kind: Kind, path: str) -> None:
-        """Count an entry that `is_hidden`."""
-        self.add(Kind.HIDDEN_FOLDER if kind.is_folder else Kind.HIDDEN, path)
+        """Count an entry that `is_hidden`, but no lock of a command."""
+        if not path.endswith(LOCK):
+            self.add(Kind.HIDDEN_FOLDER if kind.is_folder else Kind.HIDDEN, path)
 
     def __str__(self) -> str:
         """What was left out, in words; empty if nothing was."""
