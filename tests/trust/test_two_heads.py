@@ -62,6 +62,34 @@ def auroc(head: TwoHeads, X: FeatureBlock, y: np.ndarray) -> tuple[float, float]
     return float(roc_auc_score(wrong, -p)), float(roc_auc_score(wrong, X.values[known, NAMES.index("log_scale")]))
 
 
+def collapsed(known: int, unknown: int, seed: int) -> tuple[FeatureBlock, np.ndarray]:
+    """Return features and classes where, but for noise in other directions, embeddings hardly vary within a class.
+
+    A wrong prediction is a little nearer to another class than a right one is.
+    """
+    random, count = np.random.default_rng(seed), known + unknown
+    predicted, wrong = random.integers(CLASSES, size=count), random.random(count) < 0.3
+    embedding = random.normal(size=(count, 24))
+    embedding[:, :CLASSES] = 2 * np.eye(CLASSES)[predicted] + 0.02 * embedding[:, :CLASSES]
+    embedding[np.arange(count), (predicted + 1) % CLASSES] += 0.3 * wrong
+    embedding[known:] *= 3
+    embedding @= np.linalg.qr(np.random.default_rng(0).normal(size=(24, 24)))[0]
+    logits = 4 * np.eye(CLASSES)[predicted] + 0.01 * random.normal(size=(count, CLASSES))
+    log_scale = np.log(-np.expm1(log_softmax(logits, axis=1).max(1)))
+    names = ("log_scale", *(f"logit:{c}" for c in range(CLASSES)), *(f"embedding:{number}" for number in range(24)))
+    return FeatureBlock(np.column_stack([log_scale, logits, embedding]), axes(*names)), np.where(
+        np.arange(count) < known, np.where(wrong, WRONG, CORRECT), UNKNOWN
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_distances_of_new_inputs_do_not_grow_with_the_number_of_samples(seed: int) -> None:
+    """Between classes that hardly vary, a density of all samples would be farther than those that the head learned."""
+    head = TwoHeads().fit(*collapsed(1000, 200, seed))
+    X, y = collapsed(3000, 0, 100 + seed)
+    assert abs(head.judge(X).p_correct_if_known.mean() - (y == CORRECT).mean()) < 0.05
+
+
 def test_three_probabilities() -> None:
     X, _ = planted(300, 300, seed=1)
     p = fitted().predict_proba(X)

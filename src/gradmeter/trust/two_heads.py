@@ -103,7 +103,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         views_: names of the views in which distances are taken: "gradients", "activations", the activations of each
             layer, "embedding".
         stacks_: for each group of views of the same width their indices in `views_`, and their columns [views, d].
-        densities_: `ClassDensities` of each stack.
+        densities_: `ClassDensities` of each stack, fitted to four of five folds.
     """
 
     learns_from_synthetic = True
@@ -165,17 +165,20 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Known samples are measured by the density that was fitted without them, because they would be too near to
         others. Unknown ones are shared between the five: with a density of their own, the unknown head would learn to
-        tell the densities apart.
+        tell the densities apart. Later inputs are measured by the most typical of the five, and not by one that is
+        fitted to all samples: the more samples, the farther it takes other classes to be from inputs that hardly vary
+        within a class.
         """
         predicted, unknown = self._predicted(values), np.flatnonzero(~known)
         self.densities_, distances = [], np.empty((len(self.views_), len(values), 3))
         for indices, columns in self.stacks_:
-            views = _views(values, columns)
-            self.densities_.append(ClassDensities().fit(views[:, right], predicted[right]))
+            views, folds, means = _views(values, columns), list[ClassDensities](), list[Values]()
             for fold, (train, test) in enumerate(_folds(known)):
-                train, test = train[right[train]], np.concatenate([test, unknown[fold::FOLDS]])
-                held_out = ClassDensities().fit(views[:, train], predicted[train])
-                distances[np.ix_(indices, test)] = held_out.distances(views[:, test], predicted[test])
+                train, measured = train[right[train]], np.concatenate([test, unknown[fold::FOLDS]])
+                folds.append(ClassDensities().fit(views[:, train], predicted[train]))
+                distances[np.ix_(indices, measured)] = folds[-1].distances(views[:, measured], predicted[measured])
+                means.append(distances[np.ix_(indices, test)].mean(axis=1))
+            self.densities_.append(folds[_typical(np.stack(means), distances[np.ix_(indices, known)].std(axis=1))])
         return distances
 
     def _fit_shares(
@@ -413,6 +416,12 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 def _views(values: Values, columns: NDArray[np.intp]) -> Values:
     """Return views [views, n, d] of features [n, features], from their columns [views, d]."""
     return np.ascontiguousarray(values[:, columns].transpose(1, 0, 2))
+
+
+def _typical(means: Values, spread: Values) -> int:
+    """Return the fold whose mean distances [folds, views, 3] are nearest to the medians, in units of their spread."""
+    deviations = np.abs(means - np.median(means, axis=0)) / np.where(spread > 0, spread, 1.0)
+    return int(deviations.sum(axis=(1, 2)).argmin())
 
 
 def _nearest(distances: Values) -> Values:
