@@ -1,5 +1,7 @@
 """SegmentFeatures: by name, joined, of some images, and on pixels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -96,3 +98,17 @@ def test_hashes_are_those_of_the_images_segments() -> None:
     hashes = joined.image_hashes()
     assert hashes.tolist() == [*one.image_hashes(), *other.image_hashes(), *one.image_hashes()]
     assert len({*hashes.tolist()}) == 4
+
+
+@pytest.mark.parametrize("where", ["mean_all", "variance_all"])
+def test_images_that_differ_in_a_large_certain_segment_have_different_hashes(where: str) -> None:
+    """The softmax of a small doubtful segment is a hundred times as large."""
+    given = features(0, images=1)
+    certain = given.size == given.size.max()
+    given.values[certain] /= 100
+    other = replace(given, values=given.values.copy())
+    columns = [axis.source == "softmax" and axis.where == where for axis in given.axes]
+    other.values[np.ix_(certain, columns)] *= 1.01
+    assert given.image_hashes() != other.image_hashes()
+    other.values[:] = given.values * (1 + 1e-7)
+    assert given.image_hashes() == other.image_hashes()

@@ -17,6 +17,8 @@ CLASS, PROBABILITY, NEIGHBOURS = "class", "probability", "neighbours"
 """The sources of features."""
 
 _HASH_BYTES = 8
+# What a hash holds of the softmax in a segment.
+_HASHED = ("mean_all", "variance_all")
 # Steps of a number between two powers of 2, in a hash.
 _STEPS = 2**13
 
@@ -163,18 +165,19 @@ class SegmentFeatures:
     def image_hashes(self) -> NDArray[np.uint64]:
         """Hash what is known of each image's segments, [N]; equal images have equal hashes.
 
-        The classes and sizes of the segments count, and the softmax to four digits, so that rounding errors do not:
-        they depend on the batch and the number of threads. Without features of the softmax, all values count.
+        The classes and sizes of the segments count, and the mean and the spread of the softmax over the image to four
+        digits, so that rounding errors do not: they depend on the batch and the number of threads. Without features of
+        the softmax, all values count.
         """
         hashes = np.empty(self.images, np.uint64)
         order = np.argsort(self.image, kind="stable")
         ends = np.searchsorted(self.image[order], np.arange(self.images + 1))
         layout = np.stack([self.prediction, self.size], axis=1).astype(np.int64)
-        columns = [axis.source == SOFTMAX and axis.where == "mean_all" for axis in self.axes]
+        columns = [axis.source == SOFTMAX and axis.where in _HASHED for axis in self.axes]
         softmax = self.values[:, columns]
         for number in range(self.images):
             rows = order[ends[number] : ends[number + 1]]
-            values = _rounded(softmax[rows].sum(axis=0)) if any(columns) else self.values[rows]
+            values = _rounded(self.size[rows] @ softmax[rows]) if any(columns) else self.values[rows]
             digest = hashlib.blake2b(layout[rows].tobytes(), digest_size=_HASH_BYTES)
             digest.update(np.ascontiguousarray(values).tobytes())
             hashes[number] = int.from_bytes(digest.digest(), "little")
