@@ -5,10 +5,12 @@ import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.csv
 import pytest
 from PIL import Image
 
@@ -194,6 +196,25 @@ def test_what_others_put_beside_a_csv_stays(opened, tmp_path: Path, monkeypatch:
     first = judge(*opened, out)
     assert [path.name for path in parts.iterdir()] == ["notes.txt"]
     assert judge(*opened, out) == first
+
+
+def test_a_csv_that_another_program_writes_meanwhile_stays(
+    opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, writer = tmp_path / "v.csv", pyarrow.csv.CSVWriter
+
+    def beside(*arguments: Any) -> Any:
+        out.write_text("mine")
+        return writer(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pyarrow.csv.CSVWriter", beside)
+        with pytest.raises(OutputError, match=r"v\.csv .*not written by gradmeter judge"):
+            judge(*opened, out)
+    assert out.read_text() == "mine"
+    out.unlink()
+    judge(*opened, out)
+    assert len(pd.read_csv(out)) == 897
 
 
 def test_a_csv_lies_where_a_link_leads(opened, tmp_path: Path) -> None:

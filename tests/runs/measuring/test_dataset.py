@@ -1,5 +1,6 @@
 """The data set of a measurement: its parts and notes, and when it is continued."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,15 @@ def test_a_part_whose_writer_was_killed_is_measured_again(tmp_path: Path) -> Non
     measured = MeasuredSet.begin(tmp_path / "r", PURPOSE)
     assert not measured.note(0)
     assert not list((tmp_path / "r").glob(".*"))
+
+
+def test_a_data_set_that_is_removed_while_it_is_written_is_not_written_on(tmp_path: Path) -> None:
+    measured = MeasuredSet.begin(tmp_path / "r", PURPOSE)
+    measured.write(0, TABLE, [])
+    shutil.rmtree(tmp_path / "r")
+    with pytest.raises(OutputError, match=r"r was removed or moved"):
+        measured.write(1, TABLE, [])
+    assert not (tmp_path / "r").exists()
 
 
 def test_another_measurement_cannot_be_continued(tmp_path: Path) -> None:

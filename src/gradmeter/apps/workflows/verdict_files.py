@@ -123,6 +123,7 @@ def _to_csv(stream: Stream, out: Path, purpose: Mapping[str, Any], source: Sourc
             for table in itertools.chain([first], tables):
                 writer.write_table(table)
                 advance(len(table))
+        _require_ours(out)  # another program may have written it meanwhile
         # The note is written before the file itself: a CSV file without a note is not ours.
         files = parts.file_versions().of_files_in(source.file_versions()).hash()
         note = {"purpose": purpose, "sha256": _file_hash(temporary), "files": files, **asdict(judged)}

@@ -228,8 +228,10 @@ class MeasuredSet:
             skipped: the samples that could not be read.
 
         Raises:
-            OutputError: if the disk is full or the folder cannot be written.
+            OutputError: if the disk is full, the folder cannot be written, or the data set was removed.
         """
+        if not self.exists():
+            raise OutputError(f"{self.name} was removed or moved while it was written; run the command again")
         content = b"" if table is None else _parquet(table)
         if table is None:
             self.storage.remove(_file(part))  # a killed writer may have read more of the samples
