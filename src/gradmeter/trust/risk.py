@@ -172,8 +172,9 @@ def control_risk(
     guaranteed = in_sequences(rejected)
     if not guaranteed.any():
         raise RiskNotControlled(
-            f"no threshold can guarantee a risk of {risk:g} with confidence {confidence:g}: {np.mean(wrong[new]):.2%} "
-            f"of the {new.size:,} samples are wrong or unknown, and too many of those with the highest probability"
+            f"no threshold can guarantee a risk of {risk:g} with confidence {confidence:g}: "
+            f"{100 * np.mean(wrong[new]):.2f} % of the {new.size:,} samples are wrong or unknown, and too many of "
+            "those with the highest probability"
             f"{_of_copies(distinct.size, new.size)}{_and_seen(scores.size - new.size)}; give more data, or a higher "
             "risk"
         )

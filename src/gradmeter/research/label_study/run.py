@@ -51,8 +51,8 @@ class Job:
         samples, least = len(pool.samples), min(rate for _, rate in SETS)
         if round(least * samples) == 0:
             raise DataError(
-                f"{self.title} has {samples:,} samples, of which {least:.0%} round to none; expected at least one for "
-                "a wrong label: give a larger --share"
+                f"{self.title} has {samples:,} samples, of which {100 * least:.0f} % round to none; expected "
+                "at least one for a wrong label: give a larger --share"
             )
         return pool
 
@@ -72,7 +72,7 @@ def train_learners(job: Job, emit: Callable[[Step], None]) -> None:
     """Train the networks that learn corrupted labels."""
     learner = Learner(job.pool(emit), job.place, job.network)
     for number, (kind, rate) in enumerate(SETS):
-        emit(Step(job.title, number / len(SETS), f"training, {kind}, {rate:.0%}"))
+        emit(Step(job.title, number / len(SETS), f"training, {kind}, {100 * rate:.0f} %"))
         learner.train(kind, rate)
     emit(Step(job.title, 1, "done"))
 
@@ -101,7 +101,7 @@ def conclude(job: Job, emit: Callable[[Step], None]) -> None:
     if not path.exists():
         results = []
         for number, (kind, rate) in enumerate(SETS):
-            emit(Step(job.title, number / len(SETS), f"resampling, {kind}, {rate:.0%}"))
+            emit(Step(job.title, number / len(SETS), f"resampling, {kind}, {100 * rate:.0f} %"))
             results.append(SetResults.compute(kind, rate, sheets_of(job.place, job.name, set_name(kind, rate))))
         write_results(path, results)
     emit(Step(job.title, 1, "done"))

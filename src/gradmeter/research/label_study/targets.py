@@ -59,7 +59,7 @@ def true_rate(result: SetResults, group: Group) -> float:
 
 def set_title(result: SetResults) -> str:
     """Return the name of a set of planted errors."""
-    return f"{result.kind}, {result.rate:.0%}".replace("%", " %")
+    return f"{result.kind}, {100 * result.rate:.0f} %"
 
 
 def _lead(group: Group, sets: Sequence[SetResults]) -> Target:

@@ -122,9 +122,9 @@ def control_segment_risk(
     guaranteed = in_sequences(p_values(shares, risk) <= delta)
     if not guaranteed.any():
         raise RiskNotControlled(
-            f"no threshold can guarantee a risk of {risk:g} with confidence {confidence:g}: {np.mean(wrong):.2%} of "
-            f"the {len(wrong):,} segments of {images:,} images are wrong, and too many of those with the highest "
-            "P(hit); give more images, or a higher risk"
+            f"no threshold can guarantee a risk of {risk:g} with confidence {confidence:g}: "
+            f"{100 * np.mean(wrong):.2f} % of the {len(wrong):,} segments of {images:,} images are wrong, and too many "
+            "of those with the highest P(hit); give more images, or a higher risk"
         )
     total = accepted.sum(0)
     enough = (1 - coverage_tolerance) * total[guaranteed].max()
