@@ -165,6 +165,33 @@ def test_scattered_samples_hold_for_their_batch() -> None:
     assert plan.adapted(walk.graph, 3) is None
 
 
+def marked(m: Any, x: Tensor) -> Tensor:
+    """Positions with a mark, such as the end of a text."""
+    out: Tensor = m.head(m.dense(x)[x[:, :, 0] > 5]).unflatten(0, (len(x), -1)).sum(1)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("places", "reusable"),
+    [([[1], [3], [0]], True), ([[0, 1], [0, 3], [2, 3]], False)],
+    ids=["once", "twice"],
+)
+def test_a_mark_in_each_sample(places: list[list[int]], reusable: bool) -> None:
+    model = network(marked, dense=nn.Linear(5, 4), head=nn.Linear(4, 3))
+    x = GRID.clone().clamp(max=5)
+    for sample, at in enumerate(places):
+        x[sample, at, 0] = 9
+    walk = Pass.of(model, x)
+    plan = walk.plan(Pass.of(model, x[:1]))
+    assert plan.reusable is reusable
+    if reusable:
+        x[:, :, 0] = 9 * torch.eye(4).double()[[2, 2, 1]]
+        assert plan.adapted(Pass.of(model, x).graph, 3) is not None
+        square = x[:, :3].contiguous()
+        square[:, :, 0] = 9 * torch.eye(3).double()
+        assert plan.adapted(Pass.of(model, square).graph, 3) is None  # the mask may be of positions before the batch
+
+
 def test_every_use_is_counted() -> None:
     walk = Pass.of(randomise(Tied().double()), samples(3, 4))
     assert walk.plan().contributions == {"first.weight": 2, "first.bias": 1, "second.bias": 1, "head.weight": 1}

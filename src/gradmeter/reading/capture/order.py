@@ -72,14 +72,19 @@ def indexed(graph: Graph, fewer: list[list[Shape]]) -> tuple[Indexed, ...]:
 
 
 def in_order(graph: Graph, place: Indexed, samples: int) -> bool:
-    """Whether the index keeps the samples in order: a mask that is all true, or row n for sample n."""
+    """Whether the index keeps the samples in order: row n for sample n, or a mask that is all true or once per sample.
+
+    The latter selects the last token of each text, for example.
+    """
     position, dim = place
     node = graph.nodes[position]
     shape, index = _shape(graph, node), dict(_indices(node)).get(dim)
     if shape is None or index is None:
         return False
     if index.dtype == torch.bool:
-        return bool(index.all())
+        # With as many positions as samples, the first axis may be that of the positions.
+        by_sample = shape[dim] == samples and list(index.shape).count(samples) == 1
+        return bool(index.all()) or (by_sample and bool((index.reshape(samples, -1).sum(1) == 1).all()))
     if shape[dim] != samples or index.numel() % samples:
         return False
     rows = torch.arange(samples, device=index.device)
