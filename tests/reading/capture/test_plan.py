@@ -171,25 +171,30 @@ def marked(m: Any, x: Tensor) -> Tensor:
     return out
 
 
+def with_marks(places: list[list[int]]) -> Tensor:
+    x = GRID.clone().clamp(max=5)
+    for sample, at in enumerate(places):
+        x[sample, at, 0] = 9
+    return x
+
+
 @pytest.mark.parametrize(
     ("places", "reusable"),
     [([[1], [3], [0]], True), ([[0, 1], [0, 3], [2, 3]], False)],
     ids=["once", "twice"],
 )
-def test_a_mark_in_each_sample(places: list[list[int]], reusable: bool) -> None:
-    model = network(marked, dense=nn.Linear(5, 4), head=nn.Linear(4, 3))
-    x = GRID.clone().clamp(max=5)
-    for sample, at in enumerate(places):
-        x[sample, at, 0] = 9
-    walk = Pass.of(model, x)
-    plan = walk.plan(Pass.of(model, x[:1]))
-    assert plan.reusable is reusable
-    if reusable:
-        x[:, :, 0] = 9 * torch.eye(4).double()[[2, 2, 1]]
-        assert plan.adapted(Pass.of(model, x).graph, 3) is not None
-        square = x[:, :3].contiguous()
-        square[:, :, 0] = 9 * torch.eye(3).double()
-        assert plan.adapted(Pass.of(model, square).graph, 3) is None  # the mask may be of positions before the batch
+def test_a_plan_lasts_if_each_sample_has_one_mark(places: list[list[int]], reusable: bool) -> None:
+    model, x = network(marked, dense=nn.Linear(5, 4), head=nn.Linear(4, 3)), with_marks(places)
+    assert Pass.of(model, x).plan(Pass.of(model, x[:1])).reusable is reusable
+
+
+def test_a_plan_for_marks_fits_those_at_other_positions() -> None:
+    model, x = network(marked, dense=nn.Linear(5, 4), head=nn.Linear(4, 3)), with_marks([[1], [3], [0]])
+    plan = Pass.of(model, x).plan(Pass.of(model, x[:1]))
+    x = with_marks([[2], [2], [1]])
+    assert plan.adapted(Pass.of(model, x).graph, 3) is not None
+    square = with_marks([[0], [1], [2]])[:, :3].contiguous()
+    assert plan.adapted(Pass.of(model, square).graph, 3) is None  # the mask may be of positions before the batch
 
 
 def test_every_use_is_counted() -> None:

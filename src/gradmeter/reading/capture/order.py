@@ -83,7 +83,7 @@ def in_order(graph: Graph, place: Indexed, samples: int) -> bool:
         return False
     if index.dtype == torch.bool:
         # With as many positions as samples, the first axis may be that of the positions.
-        by_sample = shape[dim] == samples and list(index.shape).count(samples) == 1
+        by_sample = shape[dim] == samples and index.shape.count(samples) == 1
         return bool(index.all()) or (by_sample and bool((index.reshape(samples, -1).sum(1) == 1).all()))
     if shape[dim] != samples or index.numel() % samples:
         return False

@@ -1,4 +1,4 @@
-"""The names of the scores in tables."""
+"""The names of scores and of sets of planted errors in tables."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ SINGLE = {
 }
 """The single scores by their name in `gradmeter.trust.labels`. 1 - p(given) and the margin rank as cleanlab's
 self-confidence and normalised margin do."""
+
+
+def set_title(kind: str, rate: float) -> str:
+    """Return the name of a set of planted errors."""
+    return f"{kind}, {100 * rate:.0f} %"

@@ -14,7 +14,7 @@ from gradmeter.files import read_json, write_text
 from gradmeter.research.gradient_gain.gains import Gain
 from gradmeter.research.gradient_gain.scored import Scored
 from gradmeter.research.label_study.measures import MEASURES, resample_planted
-from gradmeter.research.label_study.names import COMBINED, FORWARD
+from gradmeter.research.label_study.names import COMBINED, FORWARD, set_title
 from gradmeter.research.label_study.sheet import Sheet
 from gradmeter.research.own_files import own_file
 from gradmeter.trust.evaluation.resampling import Interval
@@ -41,6 +41,11 @@ class SetResults:
     leads: Mapping[str, Mapping[str, Gain]]
     rates: Mapping[str, Sequence[Interval]]
     learned: float
+
+    @property
+    def title(self) -> str:
+        """The name of the set in tables."""
+        return set_title(self.kind, self.rate)
 
     @classmethod
     def compute(cls, kind: str, rate: float, sheets: Sequence[Sheet]) -> SetResults:

@@ -8,6 +8,7 @@ from functools import cache
 
 from gradmeter.errors import DataError
 from gradmeter.research.label_study.learned import Learner
+from gradmeter.research.label_study.names import set_title
 from gradmeter.research.label_study.pairs import PairReader
 from gradmeter.research.label_study.place import Place
 from gradmeter.research.label_study.planting import KINDS, RATES, Plan, plan_errors
@@ -72,7 +73,7 @@ def train_learners(job: Job, emit: Callable[[Step], None]) -> None:
     """Train the networks that learn corrupted labels."""
     learner = Learner(job.pool(emit), job.place, job.network)
     for number, (kind, rate) in enumerate(SETS):
-        emit(Step(job.title, number / len(SETS), f"training, {kind}, {100 * rate:.0f} %"))
+        emit(Step(job.title, number / len(SETS), f"training, {set_title(kind, rate)}"))
         learner.train(kind, rate)
     emit(Step(job.title, 1, "done"))
 
@@ -101,7 +102,7 @@ def conclude(job: Job, emit: Callable[[Step], None]) -> None:
     if not path.exists():
         results = []
         for number, (kind, rate) in enumerate(SETS):
-            emit(Step(job.title, number / len(SETS), f"resampling, {kind}, {100 * rate:.0f} %"))
+            emit(Step(job.title, number / len(SETS), f"resampling, {set_title(kind, rate)}"))
             results.append(SetResults.compute(kind, rate, sheets_of(job.place, job.name, set_name(kind, rate))))
         write_results(path, results)
     emit(Step(job.title, 1, "done"))

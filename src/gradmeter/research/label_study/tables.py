@@ -11,7 +11,7 @@ from gradmeter.research.label_study.measures import FIRST, PRECISION
 from gradmeter.research.label_study.names import COMBINED, CONFIDENT, FORWARD
 from gradmeter.research.label_study.results import SetResults
 from gradmeter.research.label_study.subjects import GROUPS
-from gradmeter.research.label_study.targets import Results, rate_ratio, set_title, targets, true_rate
+from gradmeter.research.label_study.targets import Results, rate_ratio, targets, true_rate
 from gradmeter.trust.evaluation.resampling import Interval
 
 TITLES = {AUROC: "AUROC", AUPR_OUT: "AUPR", PRECISION: f"precision among the first {FIRST}"}
@@ -36,7 +36,7 @@ def score_table(sets: Sequence[SetResults], measure: str) -> Iterator[str]:
         ]
         for name in sets[0].values[measure]
     ]
-    yield from markdown_table(["", *map(set_title, sets)], rows)
+    yield from markdown_table(["", *(result.title for result in sets)], rows)
 
 
 def set_table(results: Results) -> Iterator[str]:
@@ -48,7 +48,7 @@ def set_table(results: Results) -> Iterator[str]:
         for result in sets:
             best = result.best_single(AUROC)
             row = [
-                f"{GROUPS[name].title}: {set_title(result)}",
+                f"{GROUPS[name].title}: {result.title}",
                 f"{100 * result.values[AUROC][COMBINED].value:.2f}",
                 f"{best}, {100 * result.values[AUROC][best].value:.2f}",
                 gain_text(result.leads[AUROC][best]),
@@ -71,7 +71,7 @@ def rate_table(results: Results) -> Iterator[str]:
             spread = f"{100 * min(rate.low for rate in ours):.1f} to {100 * max(rate.high for rate in ours):.1f}"
             rows.append(
                 [
-                    f"{group.title}: {set_title(result)}",
+                    f"{group.title}: {result.title}",
                     f"{100 * truth:.2f}",
                     f"{100 * mean(rate.value for rate in ours):.2f}",
                     spread,

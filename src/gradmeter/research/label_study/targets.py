@@ -57,16 +57,11 @@ def true_rate(result: SetResults, group: Group) -> float:
     return result.rate + (1 - result.rate) * group.wrong_before
 
 
-def set_title(result: SetResults) -> str:
-    """Return the name of a set of planted errors."""
-    return f"{result.kind}, {100 * result.rate:.0f} %"
-
-
 def _lead(group: Group, sets: Sequence[SetResults]) -> Target:
     leads = {}
     for result in sets:
         best = result.best_single(AUROC)
-        leads[f"{set_title(result)}, {best}"] = 100 * result.leads[AUROC][best].value
+        leads[f"{result.title}, {best}"] = 100 * result.leads[AUROC][best].value
     where = min(leads, key=lambda key: leads[key])
     return Target(
         f"{group.title}: AUROC minus the best single score's, worst set",
@@ -90,7 +85,7 @@ def _precision(group: Group, wanted: float, sets: Sequence[SetResults]) -> Targe
 
 
 def _rates(group: Group, sets: Sequence[SetResults]) -> Target:
-    ratios = {set_title(result): rate_ratio(result, group) for result in sets}
+    ratios = {result.title: rate_ratio(result, group) for result in sets}
     within = [title for title, ratio in ratios.items() if abs(ratio - 1) <= _RATE_ERROR]
     where = max(ratios, key=lambda key: abs(ratios[key] - 1))
     return Target(
