@@ -26,7 +26,7 @@ def test_the_curve_of_the_softmax_is_a_logistic_regression() -> None:
     curve = ConfidenceCurve().fit(X, wrong)
     free = LogisticRegression(C=np.inf, tol=1e-8).fit(X.doubts[:, None], wrong)
     np.testing.assert_allclose(expit(curve.log_odds(X)), free.predict_proba(X.doubts[:, None])[:, 1], atol=2e-3)
-    assert curve.rises
+    assert curve.rises_
 
 
 @pytest.mark.parametrize("columns", [3, 100, 400])

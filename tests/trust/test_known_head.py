@@ -246,7 +246,7 @@ def test_held_out_log_odds_are_those_of_members_fitted_without_the_fold() -> Non
         np.testing.assert_allclose(odds[test], expected, rtol=1e-12)
 
 
-def test_a_regression_that_rises_with_confidence_gives_way_to_one_that_does_not() -> None:
+def test_a_regression_that_would_rise_with_confidence_gives_way_to_one_that_does_not() -> None:
     """The softmax was used alone as soon as the best regression had such a slope."""
     random = np.random.default_rng(0)
     odds, tells = random.normal(-1, 1, 800), 2 * random.normal(size=800)
@@ -254,7 +254,21 @@ def test_a_regression_that_rises_with_confidence_gives_way_to_one_that_does_not(
     groups = {"twisted": (tells + 3 * odds)[:, None], "noisy": (tells + random.normal(size=800))[:, None]}
     log_scale = -np.logaddexp(0, -odds)
     features = KnownFeatures(known(np.empty((800, 0)), log_scale).logits, log_scale, groups, None)
-    assert not Regression(Softmax(), "twisted").fit(features.scored(None), wrong).rises
+    assert not Regression(Softmax(), "twisted").fit(features.scored(None), wrong).rises_
     head = Head({"twisted": (1.0,), "noisy": (1.0,)}).fit(features, wrong)
     assert head.groups == {"noisy"}
     assert roc_auc_score(wrong, head.probability(features)) > roc_auc_score(wrong, odds) + 0.05
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_regressions_join_where_the_softmax_says_nothing(seed: int) -> None:
+    """They were all discarded if the slope of the softmax was negative, also by chance."""
+    random = np.random.default_rng(seed)
+    odds, tells = random.normal(-1, 1, 800), 2 * random.normal(size=(800, 1))
+    wrong = random.random(800) < expit(tells[:, 0])
+    log_scale = -np.logaddexp(0, -odds)
+    features = KnownFeatures(known(np.empty((800, 0)), log_scale).logits, log_scale, {"tells": tells}, None)
+    head = Head({"tells": (1.0,)}).fit(features, wrong)
+    assert roc_auc_score(wrong, head.probability(features)) > 0.85
+    slopes = [member.model_.coef_[0, 0] for member in head.members_]
+    assert min(slopes) >= 0

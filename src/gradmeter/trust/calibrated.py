@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedKFold
 
 from gradmeter.errors import InputError, one_line
 from gradmeter.reading.readings import Readings
 from gradmeter.stages import Advance
 from gradmeter.trust.features import FeatureBlock
-from gradmeter.trust.folds import FOLDS, Fold, stratified_folds
+from gradmeter.trust.folds import FOLDS, stratified_folds
 from gradmeter.trust.layer_ranges import LayerValues
 from gradmeter.trust.log_features import LogFeatures
 from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN, CrossFit, Judgement, TrainingData
-from gradmeter.trust.smoothing import fit_smoothed
 
 LEAST = 10
 """Smallest number of samples of each class; with fewer, a fold has one sample of a class or none."""
@@ -30,7 +27,10 @@ _FAR = 100.0
 
 
 class Calibrated(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A classifier with Platt scaling: a logistic curve, fitted to held-out outputs, maps its output to P(correct).
+    """A classifier with Platt scaling.
+
+    It is fitted once without each fold, and a logistic curve, fitted to its outputs for this fold, maps them to
+    P(correct). The mean of the five is P(correct).
 
     Args:
         classifier: a scikit-learn classifier; it learns from the known inputs and the given unknown ones.
@@ -65,33 +65,42 @@ class Calibrated(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
 
     def cross_fit(self, data: TrainingData, advance: Advance) -> CrossFit:
-        """Fit to all samples, and judge each sample by a classifier and a curve fitted to the other folds.
+        """Fit to all samples, and judge each sample by classifiers and curves fitted to the other folds.
 
         Raises:
             InputError: if the classifier cannot be fitted, or has no output for some input.
         """
         matrix = data.block.values
         correct = (data.target == CORRECT).astype(np.int64)
-        folds = stratified_folds(data.contents, correct)
-        calibrated = CalibratedClassifierCV(self.classifier, method="sigmoid", cv=folds, ensemble=False)
+        p_correct, numbers = np.empty(len(correct)), np.empty(len(correct), np.int64)
         try:
-            p_correct = _held_out(self.classifier, matrix, correct, folds)
-            calibrated.fit(matrix, correct)
+            for number, (train, test) in enumerate(stratified_folds(data.contents, correct)):
+                others = self._calibrated(matrix[train], correct[train], data.contents[train])
+                p_correct[test], numbers[test] = others.predict_proba(matrix[test])[:, CORRECT], number
+            calibrated = self._calibrated(matrix, correct, data.contents)
         except ValueError as error:
             raise InputError(
                 f"the meta classifier {type(self.classifier).__name__} cannot be fitted to {len(correct):,} samples of "
                 f"{matrix.shape[1]} real numbers ({one_line(error)}); expected a classifier that can"
             ) from error
-        # The saved classifier does not need the rows of the folds.
-        calibrated.set_params(cv=StratifiedKFold(FOLDS, shuffle=True, random_state=0))
         unknown_share = float(np.count_nonzero(data.target >= UNKNOWN) / len(data.target))
         held_out = Judgement(p_correct, np.ones(len(correct), np.bool_))
-        numbers = np.empty(len(correct), np.int64)
-        for number, (_, test) in enumerate(folds):
-            numbers[test] = number
         fitted = self.of(calibrated, unknown_share)
         fitted._require_output_everywhere(data.block)
         return CrossFit(fitted, held_out, numbers, None)
+
+    def _calibrated(
+        self, matrix: NDArray[np.float64], correct: NDArray[np.int64], contents: NDArray[np.uint64]
+    ) -> CalibratedClassifierCV:
+        """Fit a classifier and its curve for each fold.
+
+        The outputs of a perceptron, for example, have another scale after each fit: a curve fits only the outputs of
+        the classifier that it was fitted to.
+        """
+        folds = stratified_folds(contents, correct)
+        calibrated = CalibratedClassifierCV(self.classifier, method="sigmoid", cv=folds, ensemble=True)
+        # The saved classifier does not need the rows of the folds.
+        return calibrated.fit(matrix, correct).set_params(cv=StratifiedKFold(FOLDS, shuffle=True, random_state=0))
 
     @classmethod
     def of(cls, calibrated: CalibratedClassifierCV, unknown_share: float) -> Self:
@@ -130,26 +139,3 @@ class Calibrated(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Judge N predictions; all inputs count as familiar."""
         p_correct = self.calibrated_.predict_proba(block.values)[:, CORRECT]
         return Judgement(p_correct, np.ones(len(block), np.bool_))
-
-
-def _held_out(
-    classifier: Any, matrix: NDArray[np.float64], correct: NDArray[np.int64], folds: Sequence[Fold]
-) -> NDArray[np.float64]:
-    """Return P(correct) [N] by classifiers and calibration curves fitted to the other folds."""
-    method = "decision_function" if hasattr(classifier, "decision_function") else "predict_proba"
-    outputs = cross_val_predict(classifier, matrix, correct, cv=folds, method=method)
-    outputs = outputs if outputs.ndim == 1 else outputs[:, 1]
-    p_correct = np.empty(len(correct))
-    for train, test in folds:
-        p_correct[test] = _calibrate(outputs[train], correct[train], outputs[test])
-    return p_correct
-
-
-def _calibrate(
-    outputs: NDArray[np.float64], correct: NDArray[np.int64], new: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Fit Platt's curve, with his smoothed targets, to outputs [N]; return P(correct) of new outputs [M]."""
-    size = outputs.std() or 1.0
-    curve = fit_smoothed(LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000), outputs[:, None] / size, correct == 1)
-    p_correct: NDArray[np.float64] = curve.predict_proba(new[:, None] / size)[:, 1]
-    return p_correct

@@ -21,7 +21,7 @@ Values = NDArray[np.float64]
 # Factor of a feature that is to have hardly any penalty: it needs a weight so small that it costs nothing.
 UNPENALISED = 30.0
 _ROUNDING = 1e-12
-# A slope that keeps the order of predictions and hardly changes their probabilities.
+# A slope that hardly changes probabilities.
 _SLIGHT = 1e-3
 # With scikit-learn's default tolerance, 1e-4, the third digit of probabilities depends on rounding errors.
 _TOLERANCE, _MOST_ITERATIONS = 1e-6, 2000
@@ -30,7 +30,7 @@ FEW = 10
 
 
 class ConfidenceCurve(BaseEstimator):  # type: ignore[misc]
-    """A logistic curve of a confidence score.
+    """A logistic curve of a confidence score: P(wrong) does not rise with confidence.
 
     Args:
         confidence: the score; None for the softmax.
@@ -38,6 +38,7 @@ class ConfidenceCurve(BaseEstimator):  # type: ignore[misc]
     Attributes:
         model_: the regression of "wrong" on the columns, of which the doubt is the first.
         centre_, spread_: mean and standard deviation of the doubt.
+        rises_: whether P(wrong) rises with the doubt, as it should. If not, the doubt has no weight, or hardly any.
     """
 
     _strength = 1.0
@@ -52,20 +53,18 @@ class ConfidenceCurve(BaseEstimator):  # type: ignore[misc]
         self.centre_, spread = float(doubts.mean()), float(doubts.std())
         # Equal numbers may have a standard deviation of the size of rounding errors.
         self.spread_ = spread if spread > _ROUNDING * abs(self.centre_) else 1.0
-        columns, model = self._columns(X), regression(self._strength)
-        few = min(np.count_nonzero(wrong), np.count_nonzero(~wrong)) < FEW
-        self.model_ = fit_smoothed(model, columns, wrong) if few else model.fit(columns, wrong)
-        return self
+        columns = self._columns(X)
+        self.model_ = self._fitted(columns, wrong)
+        self.rises_ = bool(self.model_.coef_[0, 0] > 0)
+        return self if self.rises_ else self._fit_without_confidence(X, columns, wrong)
 
-    def fit_level(self, X: ScoredFeatures, wrong: NDArray[np.bool_]) -> Self:
+    def fit_level(self, X: ScoredFeatures, wrong: NDArray[np.bool_], slope: float = 1.0) -> Self:
         """Fit the level alone: the log odds are a multiple of the doubt plus a constant.
 
         For predictions whose doubt says nothing about right and wrong, or the contrary, and where all are right or
-        all wrong. P(wrong) is right on average, which is (wrong + 1) / (n + 2), Laplace's rule. If there are enough
-        predictions to say so, the slope is the best that is not negative, 0, but for what keeps the order; else 1.
+        all wrong. P(wrong) is right on average, which is (wrong + 1) / (n + 2), Laplace's rule.
         """
         self._prepare(X)
-        slope = 1.0 if min(np.count_nonzero(wrong), np.count_nonzero(~wrong)) < FEW else _SLIGHT
         doubts = slope * X.doubts
         self.centre_, self.spread_ = 0.0, UNPENALISED
         target = (np.count_nonzero(wrong) + 1) / (len(wrong) + 2)
@@ -76,14 +75,18 @@ class ConfidenceCurve(BaseEstimator):  # type: ignore[misc]
         self.model_.coef_, self.model_.intercept_ = np.array([[slope]]), np.array([level])
         return self
 
-    @property
-    def rises(self) -> bool:
-        """Whether P(wrong) rises with the doubt, as it should."""
-        return bool(self.model_.coef_[0, 0] > 0)
-
     def log_odds(self, X: ScoredFeatures) -> Values:
         """Return the log odds of being wrong, [n]."""
         return log_odds(self.model_, self._columns(X))
+
+    def _fitted(self, columns: Values, wrong: NDArray[np.bool_]) -> LogisticRegression:
+        few = min(np.count_nonzero(wrong), np.count_nonzero(~wrong)) < FEW
+        model = regression(self._strength)
+        return fit_smoothed(model, columns, wrong) if few else model.fit(columns, wrong)
+
+    def _fit_without_confidence(self, X: ScoredFeatures, columns: Values, wrong: NDArray[np.bool_]) -> Self:
+        # The best slope that is not negative is 0; this one keeps the order of predictions.
+        return self.fit_level(X, wrong, _SLIGHT)
 
     def _prepare(self, X: ScoredFeatures) -> None:
         """Fit what the columns need."""
@@ -95,6 +98,8 @@ class ConfidenceCurve(BaseEstimator):  # type: ignore[misc]
 
 class Regression(ConfidenceCurve):
     """Logistic regression on a confidence score, nearly unpenalised, and on one group of features.
+
+    If P(wrong) would rise with confidence, all else equal, the score has no weight.
 
     Args:
         confidence: the score.
@@ -110,6 +115,11 @@ class Regression(ConfidenceCurve):
     @property
     def _strength(self) -> float:  # type: ignore[override]
         return self.strength
+
+    def _fit_without_confidence(self, X: ScoredFeatures, columns: Values, wrong: NDArray[np.bool_]) -> Self:
+        self.model_ = self._fitted(columns[:, 1:], wrong)
+        self.model_.coef_, self.model_.n_features_in_ = np.insert(self.model_.coef_, 0, 0.0, axis=1), columns.shape[1]
+        return self
 
     def _prepare(self, X: ScoredFeatures) -> None:
         self.scaler_ = StandardScaler().fit(X.groups[self.group])

@@ -43,10 +43,10 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
     It starts from the best confidence score: the softmax at some temperature, the p-norm of the logits, or a second
     look at doubtful images. Then, one after the other, the regression joins that lowers the log loss most (greedy
     ensemble selection, Caruana et al. 2004). Each gain must exceed two standard errors over the samples: from a few
-    dozen wrong predictions, other features mislead as often as they help. A regression whose P(wrong) rises with
-    confidence, all else equal, does not join. Weak and penalised members make the average too cautious: where this
-    lowers the log loss, by as clear a gain, its log odds are scaled (Platt 1999). If P(wrong) by the confidence alone
-    rises, or all predictions are right, the log odds keep the order of the softmax, and P(wrong) is right on average
+    dozen wrong predictions, other features mislead as often as they help. In no member does P(wrong) rise with
+    confidence, all else equal. Weak and penalised members make the average too cautious: where this lowers the log
+    loss, by as clear a gain, its log odds are scaled (Platt 1999). If no regression joins and the confidence says
+    nothing, or all predictions are right, the log odds keep the order of the softmax, and P(wrong) is right on average
     (`ConfidenceCurve.fit_level`).
 
     Args:
@@ -76,14 +76,13 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         self.slope_, self.intercept_ = 1.0, 0.0
         least = min(np.count_nonzero(wrong), np.count_nonzero(~wrong))
         softmax, scored = ConfidenceCurve(), X.scored(None)
-        if least:
-            softmax.fit(scored, wrong)
-        self.softmax_: ConfidenceCurve | None = softmax
-        if not least or not softmax.rises:
+        if not least or (not softmax.fit(scored, wrong).rises_ and least < FEW):
+            # Too few to say that the slope of the softmax is not 1.
             softmax.fit_level(scored, wrong)
+        self.softmax_: ConfidenceCurve | None = softmax
         if least >= FEW:
             members, held_out = self._selected(X, wrong)
-            if members and members[0].rises:
+            if members:
                 self.members_ = members
                 return self._fit_scale(held_out, wrong)
         return self.log_odds(X)
@@ -142,11 +141,13 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         scores = [ConfidenceCurve(confidence) for confidence in _confidences(X)]
         scored = [X.scored(score.confidence) for score in scores]
         odds = [_held_out(*each, wrong, folds) for each in zip(scores, scored, strict=True)]
-        best = int(np.argmin([_log_losses(wrong, score_odds).mean() for score_odds in odds]))
+        losses = [_log_losses(wrong, score_odds).mean() for score_odds in odds]
+        rising = [n for n, score in enumerate(scores) if score.fit(scored[n], wrong).rises_]
+        best = min(rising, key=losses.__getitem__, default=0)
         if not _improves(_log_losses(wrong, odds[0]), _log_losses(wrong, odds[best])):
             best = 0
         features = scored[best]
-        members, member_odds, total = [scores[best].fit(features, wrong)], [odds[best]], odds[best]
+        members, member_odds, total = [scores[best]], [odds[best]], odds[best]
         candidates = [*self._candidates(X, scores[best].confidence)]
         odds = [_held_out(candidate, features, wrong, folds) for candidate in candidates]
         while candidates and len(members) < _MOST_MEMBERS:
@@ -154,9 +155,8 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
             chosen = int(np.argmin([loss.mean() for loss in losses]))
             if not _improves(_log_losses(wrong, total / len(members)), losses[chosen]):
                 break
-            if candidates[chosen] not in members and not candidates[chosen].fit(features, wrong).rises:
-                del candidates[chosen], odds[chosen]
-                continue
+            if candidates[chosen] not in members:
+                candidates[chosen].fit(features, wrong)
             members.append(candidates[chosen])
             member_odds.append(odds[chosen])
             total = total + odds[chosen]
