@@ -121,6 +121,22 @@ def test_learned_labels_of_rare_classes(rate: float) -> None:
     assert verdicts.rate.value == pytest.approx(wrong.mean(), rel=0.4, abs=0.02)
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.05])
+@pytest.mark.parametrize("spread", [0.5, 1.0])
+def test_learned_labels_of_classes_that_have_no_single_centre(rate: float, spread: float) -> None:
+    """Each class has six clusters. The centres take some right labels for wrong ones; the heads do not."""
+    random = np.random.default_rng(0)
+    truth, part = random.integers(8, size=3000), random.integers(6, size=3000)
+    clusters_of = 1.5 * random.normal(size=(8, 6, 16)) + 3 * np.eye(8, 16)[:, None]
+    embedding = (clusters_of[truth, part] + spread * random.normal(size=(3000, 16))).astype(np.float32)
+    wrong = random.random(3000) < rate
+    labels = np.where(wrong, (truth + random.integers(1, 8, 3000)) % 8, truth)
+    inputs = LabelReadings(labels, embedding[:, :8], embedding)
+    p = out_of_fold(embedding, labels, 8, folds_of(inputs, 5, 0))
+    share = LabelCheck().fit_predict(replace(inputs, probabilities=p)).rate
+    assert share.low <= wrong.mean() <= share.high
+
+
 def test_reasons() -> None:
     inputs, _ = clusters()
     inputs.embedding[0] = [0, 0, 0, 0, 0, 0, 0, 9]

@@ -30,7 +30,7 @@ def test_a_class_without_labels_is_never_confident() -> None:
 
 
 def test_a_low_estimate_is_raised_and_a_high_one_stays() -> None:
-    low = raised_by(Interval(0.04, 0.03, 0.05), 0.09, 0.1, 1000)
+    low = raised_by(Interval(0.04, 0.03, 0.05), 0.035, 0.09, 0.1, 1000)
     assert low.value == pytest.approx(0.06)
     assert (low.low, low.high) == (0.03, pytest.approx(0.1 + 1.96 * (0.1 * 0.9 / 1000) ** 0.5, rel=1e-3))
-    assert raised_by(Interval(0.04, 0.03, 0.05), 0.0, 0.0, 1000) == Interval(pytest.approx(0.04), 0.03, 0.05)
+    assert raised_by(Interval(0.04, 0.03, 0.05), 0.02, 0.0, 0.0, 1000) == Interval(pytest.approx(0.04), 0.02, 0.05)

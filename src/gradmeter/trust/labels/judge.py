@@ -13,7 +13,7 @@ from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.labels.confident import contradicted_shares
 from gradmeter.trust.labels.experts import centre_expert, classes_of, network_expert, vote_expert
 from gradmeter.trust.labels.inputs import Labels, Values
-from gradmeter.trust.labels.noise import Classes, NoiseModel, NoiseProblem, fit_noise, fit_with_one_error
+from gradmeter.trust.labels.noise import NoiseModel, NoiseProblem, fit_noise, fit_with_one_error
 from gradmeter.trust.labels.rate import is_told, raised_by, rate_interval
 from gradmeter.trust.labels.scores import LabelScores
 
@@ -61,7 +61,8 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
     for ambiguous ones: their estimate is too low. Confident learning counts labels that the heads contradict, also
     where the heads are wrong: of few wrong labels, its estimate is too high. If it is larger, the mean of both counts.
     Wrong labels that the heads did not learn are among all those that they contradict, so the interval reaches to their
-    share.
+    share. Where the network is weak, centres take right labels for wrong ones, so the interval begins no higher than
+    that of a model of the heads alone.
 
     The likeliest share may be 0 although many more wrong labels are nearly as likely, where a weak network contradicts
     right labels, too. So if the interval holds 0, labels are judged with the share that is likeliest if one more label
@@ -73,21 +74,18 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
         seed: of the draw of labels that the model is fitted to, if there are many.
     """
     inputs = scores.inputs
-    classes, rows = classes_of(inputs), _fitted_rows(len(inputs), inputs.classes, seed)
+    rows = _fitted_rows(len(inputs), inputs.classes, seed)
     learned = inputs.probabilities is not None
     alone: tuple[Expert, ...] = (centre_expert,) if learned else (network_expert,)
     contents = inputs.contents
     copies = 1.0 if contents is None else _copies(contents[rows])
-    problem, model = _fit(scores, alone, rows, classes, copies)
-    for _ in range(_PASSES):
-        if learned:
-            scores = scores.trusting(expit(-_log_odds(model, alone, scores, inputs.labels)))
-        else:
-            classes = classes_of(inputs, float(model.weights[0]))
-        problem, model = _fit(scores, alone, rows, classes, copies)
     distinct = len(inputs) if contents is None else len(inputs) / _copies(contents)
-    explained = rate_interval(problem, model, distinct)
-    rate = raised_by(explained, *contradicted_shares(inputs), distinct) if learned else explained
+    problem, model = _by_network(scores, rows, copies)
+    rate = explained = rate_interval(problem, model, distinct)
+    if learned:
+        scores, problem, model = _by_centres(scores, rows, copies)
+        explained = rate_interval(problem, model, distinct)
+        rate = raised_by(explained, rate.low, *contradicted_shares(inputs), distinct)
     scores = scores.trusting(expit(-_log_odds(model, alone, scores, inputs.labels)))
     experts = (network_expert, centre_expert, *((vote_expert,) if learned else ()))
     evidence = [expert(scores, rows) for expert in experts]
@@ -97,14 +95,30 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
     return Judge(scores, experts, model, rate)
 
 
-def _fit(
-    scores: LabelScores, experts: Sequence[Expert], rows: Labels, classes: Classes, copies: float
-) -> tuple[NoiseProblem, NoiseModel]:
-    evidence = [expert(scores, rows) for expert in experts]
-    if scores.inputs.probabilities is not None:
+def _by_network(scores: LabelScores, rows: Labels, copies: float) -> tuple[NoiseProblem, NoiseModel]:
+    """Fit to what the network, or the heads, say."""
+    inputs, evidence = scores.inputs, [network_expert(scores, rows)]
+    problem, model = fit_noise(evidence, inputs.labels[rows], classes_of(inputs), copies=copies)
+    for _ in range(_PASSES):
+        classes = classes_of(inputs, float(model.weights[0]))
+        problem, model = fit_noise(evidence, inputs.labels[rows], classes, copies=copies)
+    return problem, model
+
+
+def _by_centres(scores: LabelScores, rows: Labels, copies: float) -> tuple[LabelScores, NoiseProblem, NoiseModel]:
+    """Fit to what the centres say; also return the scores with centres of labels that are likely right."""
+    labels = scores.inputs.labels
+
+    def fit() -> tuple[NoiseProblem, NoiseModel]:
         # Unlike heads, centres do not know how frequent the classes are.
-        classes = replace(classes, shares=scores.shares)
-    return fit_noise(evidence, scores.inputs.labels[rows], classes, copies=copies)
+        classes = replace(classes_of(scores.inputs), shares=scores.shares)
+        return fit_noise([centre_expert(scores, rows)], labels[rows], classes, copies=copies)
+
+    problem, model = fit()
+    for _ in range(_PASSES):
+        scores = scores.trusting(expit(-_log_odds(model, (centre_expert,), scores, labels)))
+        problem, model = fit()
+    return scores, problem, model
 
 
 def _copies(contents: NDArray[np.uint64]) -> float:

@@ -54,11 +54,12 @@ def is_told(rate: Interval) -> bool:
     return rate.high - rate.low <= _OPEN
 
 
-def raised_by(rate: Interval, confidently: float, contradicted: float, labels: float) -> Interval:
+def raised_by(rate: Interval, low: float, confidently: float, contradicted: float, labels: float) -> Interval:
     """Return an estimate of the share of wrong labels, raised to the geometric mean with another one if that is larger.
 
     Args:
         rate: an estimate, too low rather than too high, with its interval.
+        low: lower bound by another model; the interval begins at the lower one of both.
         confidently: another one, the share of the labels that confident learning contradicts.
         contradicted: share of the labels that are not predicted. All wrong labels are among them but for those that are
             predicted because they were learned.
@@ -69,7 +70,7 @@ def raised_by(rate: Interval, confidently: float, contradicted: float, labels: f
     """
     deviation = norm.ppf((1 + _CONFIDENCE) / 2) * np.sqrt(contradicted * (1 - contradicted) / labels)
     high = min(max(rate.high, contradicted + deviation), 1.0)
-    return Interval(float(np.sqrt(rate.value * max(confidently, rate.value))), rate.low, high)
+    return Interval(float(np.sqrt(rate.value * max(confidently, rate.value))), min(low, rate.low), high)
 
 
 def _bounds(problem: NoiseProblem, start: Values, fixed: tuple[int, ...]) -> tuple[float, float]:
