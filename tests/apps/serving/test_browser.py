@@ -144,6 +144,26 @@ def test_a_seven_is_accepted_and_a_smiley_is_not(visit: Callable[..., Any]) -> N
     assert page.inner_text("#prediction") == "7"
 
 
+def test_an_entry_chosen_before_the_drawing_is_finished_stays_chosen(visit: Callable[..., Any]) -> None:
+    page = visit()
+    draw(page, SEVEN)
+    page.click("#clear")
+    page.evaluate("document.querySelector('#prediction').textContent = ''")
+    box = page.locator("#pad").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_function(
+        """() => {
+            const judged = document.querySelector('#prediction').textContent !== ''
+            if (judged) document.querySelector('#strip button').click()
+            return judged
+        }"""
+    )
+    page.wait_for_selector("#strip li >> nth=1")
+    assert page.inner_text("#prediction") == "7"
+    assert page.locator("#strip [aria-current]").count() == 1
+    assert page.locator("#strip button").nth(1).get_attribute("aria-current") == "true"
+
+
 def test_one_request_is_under_way_at_a_time(visit: Callable[..., Any]) -> None:
     page = visit()
     under_way, most, total = 0, 0, 0

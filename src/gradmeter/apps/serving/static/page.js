@@ -107,6 +107,8 @@ function startPad() {
     settling = setTimeout(() => {
       if (pad.drawing || latest?.version !== version) return
       entry = strip.put(seen, 'drawing', latest.answer, entry)
+      // Unless an earlier entry was chosen meanwhile, the verdict shown is that of the drawing.
+      if (!strip.marked) strip.mark(entry)
     }, SETTLED)
   }
 
@@ -133,7 +135,7 @@ async function judgeFile(name, blob) {
   // Decoded only after the server has accepted its size.
   const picture = await createImageBitmap(content).catch(unknownPicture)
   present(answer, picture)
-  strip.put(picture, name, answer)
+  strip.mark(strip.put(picture, name, answer))
 }
 
 async function contentOf(blob) {

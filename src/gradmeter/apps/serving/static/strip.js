@@ -47,8 +47,11 @@ export class Strip {
     }
     for (const old of this.#entries.splice(MOST)) old.item.remove()
     this.#section.hidden = false
-    this.mark(entry)
     return entry
+  }
+
+  get marked() {
+    return this.#list.querySelector('[aria-current]') !== null
   }
 
   // Marks the entry whose verdict is shown; null: none.
