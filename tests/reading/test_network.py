@@ -1,4 +1,4 @@
-"""The hash of a network's weights: which of its state it covers."""
+"""The hash of a network's weights: which of its state it covers; and when logits count as the same."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.testing._internal.two_tensor import TwoTensor
 
 from gradmeter.errors import UnsupportedModelError
-from gradmeter.reading.network import weights_hash
+from gradmeter.reading.network import logits_difference, weights_hash
 
 
 class Keeping(nn.Linear):
@@ -72,3 +72,10 @@ def test_a_network_whose_state_dict_fails() -> None:
 
     with pytest.raises(UnsupportedModelError, match=r"Silent.*ValueError"):
         weights_hash(Silent(2, 2))
+
+
+@pytest.mark.parametrize(("size", "rounded"), [(1.0, False), (1e-20, False), (1e-41, True)])
+def test_logits_below_the_smallest_normal_number_may_differ_by_rounding(size: float, rounded: bool) -> None:
+    """A deep untrained network may return such logits."""
+    logits = size * torch.tensor([1.0, -2.0, 3.0])
+    assert (logits_difference(1.1 * logits, logits) == 0) == rounded

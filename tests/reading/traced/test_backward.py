@@ -241,6 +241,17 @@ class Branching(nn.Module):
         return logits if float(x.sum()) > 0 else -logits
 
 
+class Counting(nn.Module):
+    """The length of a batch is a fixed number for torch.export."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.last = nn.Parameter(torch.zeros(1, 4)), nn.Linear(76, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.cat([self.token.expand(len(x), 4), x.flatten(1)], 1))
+
+
 @pytest.mark.parametrize(
     ("make", "named"),
     [
@@ -249,6 +260,7 @@ class Branching(nn.Module):
         (Sorted, ("the network", "sort")),
         (Detached, ("the network", "alias")),
         (Branching, ("traced",)),
+        (Counting, ("the network fixes the batch size", "x.size(0) in place of len(x)")),
     ],
 )
 def test_what_is_refused_is_named(make: Callable[[], nn.Module], named: tuple[str, ...]) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from gradmeter.errors import InputError, UnsupportedModelError, one_line
 from gradmeter.reading.network import attention_without_fast_path
+from gradmeter.reading.traced import FIXED_BATCH
 from gradmeter.runs.interrupts import interrupts_kept
 
 OPSET = 20
@@ -103,10 +104,7 @@ def to_graph(module: nn.Module, inputs: Tensor, name: str, outputs: Sequence[str
     _simplify(program.model)
     graph = program.model_proto
     if not graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
-        raise UnsupportedModelError(
-            f"{title} fixes the batch size; expected operations for any number of inputs, such as x.size(0) "
-            "in place of len(x)"
-        )
+        raise UnsupportedModelError(f"{title} {FIXED_BATCH}")
     _strip(graph.graph)
     onnx.checker.check_model(graph)
     return graph

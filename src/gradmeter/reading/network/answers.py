@@ -109,7 +109,9 @@ def logits_difference(logits: Tensor, others: Tensor) -> float:
     """The largest difference between two logits of a sample, 0 if it may be rounding."""
     difference = float((logits - others).abs().max())
     tolerance = _LOGIT_TOLERANCE.get(logits.dtype, _LOGIT_TOLERANCE_HALF)
-    return difference if difference > tolerance * float(others.abs().max()) else 0.0
+    # Below the smallest normal number, rounding errors do not shrink with the logits.
+    rounding = tolerance * float(others.abs().max()) + torch.finfo(logits.dtype).tiny
+    return difference if difference > rounding else 0.0
 
 
 def require_same_logits(alone: Tensor, in_batch: Tensor) -> None:

@@ -2,5 +2,6 @@
 
 from gradmeter.reading.traced.backward import GradientReadings, LabelGradients, TracedGradients
 from gradmeter.reading.traced.forward import ForwardReadings, TracedForward
+from gradmeter.reading.traced.program import FIXED_BATCH
 
-__all__ = ["ForwardReadings", "GradientReadings", "LabelGradients", "TracedForward", "TracedGradients"]
+__all__ = ["FIXED_BATCH", "ForwardReadings", "GradientReadings", "LabelGradients", "TracedForward", "TracedGradients"]

@@ -14,6 +14,10 @@ from gradmeter.reading.network import without_cached_biases
 from gradmeter.reading.traced.forward import TracedForward
 
 _ATEN = torch.ops.aten
+FIXED_BATCH = "fixes the batch size; expected operations for any number of inputs, such as x.size(0) in place of len(x)"
+"""What is wrong with a network that can be traced for one number of inputs only."""
+# PyTorch's message on such a network.
+_FIXED = "Constraints violated"
 
 
 def traced_program(reader: TracedForward, inputs: Tensor) -> torch.export.ExportedProgram:
@@ -38,6 +42,8 @@ def traced_program(reader: TracedForward, inputs: Tensor) -> torch.export.Export
             decomposed: torch.export.ExportedProgram = program.run_decompositions(table)
             return decomposed
     except Exception as error:  # torch.export raises errors of many types
+        if _FIXED in str(error):
+            raise UnsupportedModelError(f"the network {FIXED_BATCH}") from error
         raise UnsupportedModelError(
             f"the network cannot be traced ({one_line(error)}); expected operations that torch.export can trace"
         ) from error
