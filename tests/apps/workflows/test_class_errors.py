@@ -45,8 +45,8 @@ def test_only_classes_that_clearly_exceed_the_risk_are_named() -> None:
     assert above_risk([*usual, errors("few", 3, 1), errors("none", 0, 0)], 0.05) == []
     (sentence,) = above_risk([errors("cat", 32, 7), *usual], 0.05)
     assert sentence == (
-        "More than 5 % are wrong among the accepted predictions of cat (21.9 %, 7 of 32): the guarantee is for all "
-        "classes together."
+        "More than 5 % are wrong among the accepted predictions of class cat (21.9 %, 7 of 32): the guarantee is for "
+        "all classes together."
     )
     # Ten errors of a hundred are unlikely enough (2.8 %), nine are not (6.3 %). An empty class does not count.
     assert above_risk([errors("nine", 100, 9), errors("none", 0, 0)], 0.05) == []

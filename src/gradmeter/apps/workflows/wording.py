@@ -131,9 +131,10 @@ def above_risk(classes: Sequence[ClassErrors], risk: float) -> list[str]:
     ]
     if not above:
         return []
+    kind = "class" if len(above) == 1 else "the classes"
     return [
-        f"More than {rate(risk)} % are wrong among the accepted predictions of {listed(above, _SHOWN)}: the guarantee "
-        "is for all classes together."
+        f"More than {rate(risk)} % are wrong among the accepted predictions of {kind} {listed(above, _SHOWN)}: "
+        "the guarantee is for all classes together."
     ]
 
 
