@@ -41,7 +41,7 @@ class Page:
         model: name of the network.
         classes: number of classes.
         mode: "L" for grey images, "RGB" for coloured ones; None for a classifier of texts.
-        side: height and width in pixels of the network's input; None for a classifier of texts.
+        side: length in pixels to which the shorter side of an image is resized; None for a classifier of texts.
         guarantee: the risk guarantee; None if there is none.
         meaning: for which inputs P(correct) is a probability.
         details: returns the details of a prediction.
@@ -92,7 +92,9 @@ class Model(BaseModel):
     mode: str | None = Field(
         description='"L" for grey images, "RGB" for coloured ones; null for a classifier of texts.'
     )
-    side: int | None = Field(description="Height and width of the network's input in pixels; null likewise.")
+    side: int | None = Field(
+        description="Length in pixels to which the shorter side of an image is resized; null likewise."
+    )
     guarantee: ModelGuarantee | None = Field(description="The risk guarantee; null if there is none.")
     meaning: str = Field(description="For which inputs P(correct) is a probability.")
     levels: list[float] = Field(description="Levels of the quantiles of each layer.")

@@ -26,7 +26,7 @@ from gradmeter.research.gradient_gain.run import (
 from gradmeter.research.gradient_gain.subjects import SUBJECTS
 from gradmeter.research.inputs import require_files, require_settings
 from gradmeter.research.manifest import begin_parts, commands_of
-from gradmeter.research.speed_benchmark.machine import describe_machine
+from gradmeter.research.speed_benchmark.machine import counted_cores, describe_machine
 from gradmeter.runs.engines import run_tasks
 from gradmeter.runs.progress import Nested, Progress, lone_stage
 from gradmeter.runs.store import Manifest, Store, StoreKind
@@ -147,5 +147,5 @@ def _provenance(workers: int) -> tuple[str, ...]:
     at_once = f"{workers} networks at once, which increases the times" if workers > 1 else "one network at a time"
     return (
         f"Made on {datetime.now(UTC):%Y-%m-%d} with gradmeter {__version__}; {versions}.",
-        f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['system']}; {at_once}, one thread each.",
+        f"Machine: {machine['processor']}, {counted_cores(machine)}, {machine['system']}; {at_once}, one thread each.",
     )

@@ -21,7 +21,7 @@ from gradmeter.research.label_study.results import read_results
 from gradmeter.research.label_study.run import Job, conclude, prepare, score, train_learners
 from gradmeter.research.label_study.subjects import GROUPS, SUBJECTS
 from gradmeter.research.manifest import begin_parts, changed_parts, commands_of, read_parts
-from gradmeter.research.speed_benchmark.machine import describe_machine
+from gradmeter.research.speed_benchmark.machine import counted_cores, describe_machine
 from gradmeter.runs.engines import run_tasks
 from gradmeter.runs.progress import Nested, Progress, lone_stage
 from gradmeter.runs.store import Manifest, Store, StoreKind, as_json
@@ -193,5 +193,5 @@ def _provenance() -> tuple[str, ...]:
     versions = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)
     return (
         f"Made on {datetime.now(UTC):%Y-%m-%d} with gradmeter {__version__}; {versions}.",
-        f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['system']}.",
+        f"Machine: {machine['processor']}, {counted_cores(machine)}, {machine['system']}.",
     )

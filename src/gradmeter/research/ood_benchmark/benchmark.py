@@ -26,7 +26,7 @@ from gradmeter.research.ood_benchmark.real.run import perform as perform_real
 from gradmeter.research.ood_benchmark.results import BASELINE, found_results
 from gradmeter.research.ood_benchmark.run import Job, perform
 from gradmeter.research.ood_benchmark.tasks import FILES, TASKS
-from gradmeter.research.speed_benchmark.machine import describe_machine
+from gradmeter.research.speed_benchmark.machine import counted_cores, describe_machine
 from gradmeter.runs.engines import run_tasks
 from gradmeter.runs.progress import Nested, Progress, Step, lone_stage
 from gradmeter.runs.store import Manifest, Store, StoreKind
@@ -219,6 +219,6 @@ def _provenance(workers: int) -> tuple[str, ...]:
     networks = "networks in parallel, which increases the time per image" if workers > 1 else "network at a time"
     return (
         f"Made on {datetime.now(UTC):%Y-%m-%d} with gradmeter {__version__}; {versions}.",
-        f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['system']}; {workers} {networks}, "
+        f"Machine: {machine['processor']}, {counted_cores(machine)}, {machine['system']}; {workers} {networks}, "
         "one thread each.",
     )

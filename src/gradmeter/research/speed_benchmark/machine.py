@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ def describe_machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "kernel": kernels.description(),
     }
+
+
+def counted_cores(machine: Mapping[str, Any]) -> str:
+    """Return the number of cores of a described machine in words."""
+    return "1 core" if machine["cores"] == 1 else f"{machine['cores']} cores"
 
 
 def _processor() -> str:

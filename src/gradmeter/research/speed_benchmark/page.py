@@ -9,6 +9,7 @@ from gradmeter.files import write_text
 from gradmeter.report.figures.saving import save
 from gradmeter.report.markdown import markdown_table
 from gradmeter.research.speed_benchmark import plots, verdicts
+from gradmeter.research.speed_benchmark.machine import counted_cores
 from gradmeter.research.speed_benchmark.methods import METHODS
 from gradmeter.research.speed_benchmark.models import MAIN_MODELS, MODELS
 from gradmeter.research.speed_benchmark.options import format_threads
@@ -49,7 +50,7 @@ def _lines(results: SpeedResults) -> Iterator[str]:
     yield from ("", "```sh", content["command"], "```", "")
     yield f"- Measured on {content['finished']} with gradmeter {content['gradmeter']}; {_versions(results)}."
     yield (
-        f"- Machine: {machine['processor']}, {machine['cores']} cores, {machine['memory']} GiB of memory, "
+        f"- Machine: {machine['processor']}, {counted_cores(machine)}, {machine['memory']} GiB of memory, "
         f"{machine['system']}. Kernel: {machine['kernel']}."
     )
     if "gradmeter" in results.options.methods:

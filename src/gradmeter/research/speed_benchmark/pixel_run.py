@@ -20,7 +20,7 @@ from gradmeter.files import write_text
 from gradmeter.report.markdown import markdown_table
 from gradmeter.research.speed_benchmark import pixels
 from gradmeter.research.speed_benchmark.isolation import MeasurementError, run_isolated
-from gradmeter.research.speed_benchmark.machine import describe_machine
+from gradmeter.research.speed_benchmark.machine import counted_cores, describe_machine
 from gradmeter.research.speed_benchmark.pixels import PIXEL_METHODS, REFERENCE, PixelMethod, exact_l2, layer_methods
 from gradmeter.research.speed_benchmark.probe import probe
 from gradmeter.research.speed_benchmark.timing import take_turns
@@ -153,7 +153,7 @@ def _lines(content: dict[str, Any]) -> Iterator[str]:
     yield from ("", "```sh", content["command"], "```", "")
     yield f"- Measured on {content['finished']} with gradmeter {content['gradmeter']}; {versions}."
     yield (
-        f"- Machine: {machine['processor']}, {machine['cores']} cores, {machine['memory']} GiB of memory, "
+        f"- Machine: {machine['processor']}, {counted_cores(machine)}, {machine['memory']} GiB of memory, "
         f"{machine['system']}. Kernel: {machine['kernel']}."
     )
     yield ""

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from gradmeter.errors import DataError, InputError
-from gradmeter.research.speed_benchmark.machine import describe_machine
+from gradmeter.research.speed_benchmark.machine import counted_cores, describe_machine
 from gradmeter.research.street.page import Made, write_page
 from gradmeter.research.street.pixels import BLOCK
 from gradmeter.research.street.quality import Quality
@@ -120,5 +120,5 @@ def _provenance(workers: int) -> tuple[str, ...]:
     at_once = f"{workers} networks at once" if workers > 1 else "one network at a time"
     return (
         f"Made on {datetime.now(UTC):%Y-%m-%d} with gradmeter {__version__}; {versions}.",
-        f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['system']}; {at_once}, one thread each.",
+        f"Machine: {machine['processor']}, {counted_cores(machine)}, {machine['system']}; {at_once}, one thread each.",
     )

@@ -141,7 +141,7 @@ def train(
             if state.attempt + 1 == _ATTEMPTS:
                 raise DataError(
                     f"the network did not learn from {len(digits.images):,} images in {_ATTEMPTS} attempts; check "
-                    "them, learn from more, or use another seed"
+                    "them, learn from more (a larger --share), or use another seed"
                 )
             state = _State.start(architecture, options, seed, state.attempt + 1)
             continue

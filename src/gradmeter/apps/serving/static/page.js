@@ -229,7 +229,7 @@ function describeModel() {
     return
   }
   const kind = model.mode === 'L' ? 'grey' : 'coloured'
-  $('about').textContent = `${model.model}: ${classes}, ${kind} images of ${model.side} × ${model.side} pixels.`
+  $('about').textContent = `${model.model}: ${classes}, ${kind} images, resized to ${model.side} pixels.`
 }
 
 async function start() {
