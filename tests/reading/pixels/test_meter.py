@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,14 @@ def test_ways_to_the_logits(head: str, way: str) -> None:
     network = segmenter(HEADS[head](), WAYS[way])
     image = IMAGES[1:]
     assert_pixels(PixelMeter(network)(image), "head", pixel_statistics(network, image, "head"))
+
+
+@pytest.mark.filterwarnings("ignore::gradmeter.errors.SlowLayerWarning")
+@pytest.mark.parametrize("way", [Tensor.mul, Tensor.div])
+def test_a_temperature_of_each_image(way: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """That of the first image was taken for all others."""
+    network = segmenter(HEADS["1x1"](), lambda logits: way(logits, logits.detach().std((1, 2, 3), keepdim=True)))
+    assert_pixels(PixelMeter(network)(IMAGES), "head", pixel_statistics(network, IMAGES, "head"))
 
 
 @given(

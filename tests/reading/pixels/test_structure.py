@@ -18,7 +18,7 @@ from reading.pixels.networks import IMAGES, segmenter
 def structure_of(network: nn.Module) -> Structure:
     layers = [*measurable_layers(network, biases=True)]
     with measuring(network):
-        return find_structure(network, layers, lambda: network(IMAGES[:1]))[0]
+        return find_structure(network, layers, lambda: network(IMAGES[:1]), lambda: network(IMAGES[1:2]))[0]
 
 
 def known(structure: Structure) -> dict[str, bool]:
@@ -45,6 +45,10 @@ def test_the_layers_before_the_last_and_their_norms() -> None:
         # Its derivative is not a number.
         lambda z: z + (z * 0).sqrt(),
         lambda z: z.cumsum(1),
+        # Numbers that depend on the image.
+        lambda z: z * z.detach().std((1, 2, 3), keepdim=True),
+        lambda z: z / z.detach().abs().max(),
+        lambda z: z * float(z.detach().std()),
         lambda z: z.transpose(0, 1).clone().transpose(0, 1) + z,
     ],
 )

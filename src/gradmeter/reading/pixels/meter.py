@@ -209,10 +209,13 @@ class PixelMeter:
             # First all images, so that an error names those without finite logits.
             with measuring(self._network, gradients=False):
                 in_batch = pixel_logits(self._network, batch, self.size)
-            sample = batch.rows([0])
+            sample, last = batch.rows([0]), batch.rows([batch.samples - 1])
             with measuring(self._network):
                 structure, alone = find_structure(
-                    self._network, [*self._parameters], partial(pixel_logits, self._network, sample, self.size)
+                    self._network,
+                    [*self._parameters],
+                    partial(pixel_logits, self._network, sample, self.size),
+                    partial(pixel_logits, self._network, last.map(_varied), self.size),
                 )
             warn_of_probabilities(alone)
             _require_same(alone[0].detach(), in_batch[0])
@@ -342,6 +345,14 @@ def _require_same(alone: Tensor, in_batch: Tensor) -> None:
             f"the network's logits for an image alone and in a batch differ by {difference:.2g}: it mixes the images, "
             "draws random numbers or takes another path; expected a network that treats images independently and alike"
         )
+
+
+def _varied(tensor: Tensor) -> Tensor:
+    """Return smaller values of the same signs, so that a network takes roots of them, too, and does not overflow."""
+    if not tensor.is_floating_point():
+        return tensor
+    factors = torch.rand(tensor.shape, generator=torch.Generator().manual_seed(0), device="cpu") / 2 + 0.5
+    return torch.where((tensor == 0).all(), 1.0, tensor) * factors.to(tensor.device, tensor.dtype)
 
 
 def _checked_layers(layers: Any) -> tuple[str, ...] | None:

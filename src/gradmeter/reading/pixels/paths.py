@@ -31,6 +31,7 @@ class Path:
         rows: [H, h] float64.
         columns: [W, w] float64.
         factor: a factor of all values.
+        scaled: whether the network multiplied by this factor or a part of it, which may depend on the input.
         axes: order of the axes of the tensor that the path has reached.
         dtype: dtype of that tensor.
         started: order of the axes of the layer's output.
@@ -44,6 +45,7 @@ class Path:
     dtype: torch.dtype
     started: str
     alone: bool = True
+    scaled: bool = False
 
     @classmethod
     def start(cls, output: Tensor, axes: str) -> Path:
@@ -155,13 +157,13 @@ def _number(value: Any) -> float | None:
 @_rule(torch.mul, Tensor.mul, Tensor.mul_, Tensor.__mul__, Tensor.__rmul__, Tensor.__imul__)
 def _times(path: Path, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Path | None:
     factors = [number for number in map(_number, args[:2]) if number is not None]
-    return replace(path, factor=path.factor * factors[0]) if len(factors) == 1 and not kwargs else None
+    return replace(path, factor=path.factor * factors[0], scaled=True) if len(factors) == 1 and not kwargs else None
 
 
 @_rule(torch.div, Tensor.div, Tensor.div_, Tensor.__truediv__, Tensor.__itruediv__)
 def _divided(path: Path, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Path | None:
     divisor = _number(args[1])
-    return replace(path, factor=path.factor / divisor) if divisor and not kwargs else None
+    return replace(path, factor=path.factor / divisor, scaled=True) if divisor and not kwargs else None
 
 
 _ADD = (torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__)

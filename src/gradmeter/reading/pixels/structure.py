@@ -156,7 +156,7 @@ class _Cuts:
 
 
 def find_structure(
-    network: nn.Module, layers: Sequence[str], forward: Callable[[], Tensor]
+    network: nn.Module, layers: Sequence[str], forward: Callable[[], Tensor], other: Callable[[], Tensor]
 ) -> tuple[Structure, Tensor]:
     """Find the last layers of a network and their paths to the logits.
 
@@ -164,6 +164,8 @@ def find_structure(
         network: the network, with gradients enabled.
         layers: names of the layers that own parameters.
         forward: computes the logits [1, C, H, W] of one sample.
+        other: computes those of another one. A path with a factor that it has not, such as a temperature that depends
+            on the input, is not known.
 
     Returns:
         The structure, and the logits with their graph.
@@ -172,8 +174,9 @@ def find_structure(
         UnsupportedModelError: if the logits depend on none of the layers.
     """
     modules = owning_modules(network)
+    measured = {layer: modules[layer] for layer in layers}
     paths = LinearPaths()
-    with _cut({layer: modules[layer] for layer in layers}, paths) as cuts, paths:
+    with _cut(measured, paths) as cuts, paths:
         logits = forward()
     reached = cuts.behind(logits)
     if not reached:
@@ -182,6 +185,11 @@ def find_structure(
             "a segmentation network, from a layer with weights of its own"
         )
     known = _verified(logits, reached, paths.to(logits))
+    if any(path.scaled for path in known.values()):
+        again = LinearPaths()
+        with _cut(measured, again), again:
+            others = again.to(other())
+        known = {call: path for call, path in known.items() if call in others and others[call].factor == path.factor}
     passed = _passed({call[0] for call in reached}, cuts.sources)
     last: dict[str, list[Path] | None] = {}
     for layer in layers:
