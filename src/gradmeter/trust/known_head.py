@@ -142,12 +142,12 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         scored = [X.scored(score.confidence) for score in scores]
         odds = [_held_out(*each, wrong, folds) for each in zip(scores, scored, strict=True)]
         losses = [_log_losses(wrong, score_odds).mean() for score_odds in odds]
-        rising = [n for n, score in enumerate(scores) if score.fit(scored[n], wrong).rises_]
-        best = min(rising, key=losses.__getitem__, default=0)
+        order = sorted(range(len(scores)), key=losses.__getitem__)
+        best = next((n for n in order if scores[n].fit(scored[n], wrong).rises_), 0)
         if not _improves(_log_losses(wrong, odds[0]), _log_losses(wrong, odds[best])):
             best = 0
         features = scored[best]
-        members, member_odds, total = [scores[best]], [odds[best]], odds[best]
+        members, member_odds, total = [scores[best].fit(features, wrong)], [odds[best]], odds[best]
         candidates = [*self._candidates(X, scores[best].confidence)]
         odds = [_held_out(candidate, features, wrong, folds) for candidate in candidates]
         while candidates and len(members) < _MOST_MEMBERS:
