@@ -21,7 +21,10 @@ class Cleared(list[tuple[str, set[str]]]):
 
 
 def begin(folder: Path, identity: dict[str, Any], clear: Cleared | None = None) -> Any:
-    return begin_parts(Store(folder, KIND), identity, "gradmeter gain", clear)
+    """Begin parts, and make something."""
+    manifest = begin_parts(Store(folder, KIND), identity, "gradmeter gain", clear)
+    (folder / "scores").mkdir(exist_ok=True)
+    return manifest
 
 
 def test_parts_are_added_and_continued(tmp_path: Path) -> None:
@@ -31,6 +34,18 @@ def test_parts_are_added_and_continued(tmp_path: Path) -> None:
     assert commands_of(manifest, ["a", "b", "c"]) == ("gradmeter gain",)
     with pytest.raises(OutputError, match="share was 1, is 2"):
         begin(tmp_path, {"a": {"share": 2}})
+
+
+def test_a_part_of_which_nothing_was_made_may_have_other_settings(tmp_path: Path) -> None:
+    """For example, because the data was refused."""
+    begin(tmp_path, {"a": {"share": 1}})
+    (tmp_path / "scores").rmdir()
+    manifest = begin(tmp_path, {"a": {"share": 2}})
+    assert (
+        manifest
+        == json.loads((tmp_path / "parts.json").read_text())
+        == {"a": {"share": 2, "commands": ["gradmeter gain"]}}
+    )
 
 
 def test_starting_over(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ def begin_parts(store: Store, identity: Mapping[str, Any], command: str, clear: 
     """
     store.require_free()  # before anything is removed
     recorded = read_parts(store)
+    if not recorded:
+        store.clear()
     if clear is not None:
         kept = dict(recorded)
         for name in [name for name in identity if name in recorded]:
@@ -50,7 +52,7 @@ def begin_parts(store: Store, identity: Mapping[str, Any], command: str, clear: 
 
 
 def read_parts(store: Store) -> Manifest:
-    """Return the manifest of a folder; empty if there is none.
+    """Return the manifest of a folder; empty if there is none, or if the folder holds no other file: nothing was made.
 
     Raises:
         DataError: if it is damaged.
@@ -58,7 +60,7 @@ def read_parts(store: Store) -> Manifest:
     recorded = store.read() or {}
     if not all(isinstance(entry, dict) and isinstance(entry.get("commands"), list) for entry in recorded.values()):
         raise store.damaged()
-    return recorded
+    return recorded if store.storage.sizes().keys() - {store.kind.manifest} else {}
 
 
 def _changed_keys(recorded: Manifest, made_with: Manifest) -> set[str]:

@@ -126,6 +126,7 @@ def test_networks_that_another_group_trained_with_other_settings(
     small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin(small(small_data), tmp_path, monkeypatch)
+    (tmp_path / "networks").mkdir()
     others = LabelStudy("gradmeter label-study", small_data, None, ("digits-choosing",), 0.03)
     for fresh in (False, True):
         with pytest.raises(OutputError, match=r"share was 0\.02, is 0\.03.*networks digits-choosing would use"):
