@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gradmeter import GradientMeter
+from gradmeter import GradientMeter, UnsupportedModelError
 
 TOKENS = torch.tensor([[0, 2, 2, 1], [3, 2, 5, 3]])
 
@@ -66,6 +66,25 @@ def test_weights_are_restored(kind: str, gradients: bool) -> None:
         assert torch.equal(network[0].weight, before)
     network(TOKENS)
     assert not torch.equal(network[0].weight, before)
+
+
+def test_a_weight_with_another_use_that_each_call_overwrites() -> None:
+    """A backward pass needs the weight as its own call left it, but a measurement calls the network several times."""
+
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens = nn.Embedding(7, 3, max_norm=0.01)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            return F.linear(self.tokens(tokens).mean(1), self.tokens.weight)
+
+    network = Tied()
+    before = network.tokens.weight.detach().clone()
+    with pytest.raises(UnsupportedModelError, match="an earlier one, as an embedding with max_norm"):
+        GradientMeter(network)(TOKENS)
+    assert GradientMeter(network, gradients=False)(TOKENS).logits.shape == (2, 7)
+    assert torch.equal(network.tokens.weight, before)
 
 
 @pytest.mark.parametrize("gradients", [True, False])

@@ -43,7 +43,7 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         gradients: False to disable gradients instead, and leave the parameters as they are.
 
     Raises:
-        UnsupportedModelError: if the network overwrites in place a tensor that its backward pass needs.
+        UnsupportedModelError: if the network overwrites in place a tensor that a backward pass needs.
     """
     # Not in the stack, from which an interrupt may remove it before it is released.
     with _measuring_lock, ExitStack() as stack:
@@ -76,8 +76,9 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         except RuntimeError as error:
             if "modified by an inplace operation" in str(error):
                 raise UnsupportedModelError(
-                    "the network overwrites in place a tensor that its backward pass needs; expected a network that "
-                    "can be trained: use an out-of-place operation instead"
+                    "the network overwrites in place a tensor that a backward pass needs, of the same call or an "
+                    "earlier one, as an embedding with max_norm does with its weight; use an out-of-place operation "
+                    "instead"
                 ) from error
             raise
         finally:
