@@ -1,4 +1,4 @@
-"""Markdown tables for the pages that commands write."""
+"""Markdown tables and counts for the pages that commands write."""
 
 from __future__ import annotations
 
@@ -17,3 +17,8 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], texts: in
     yield "|" + ":--|" * texts + "--:|" * (len(head) - texts)
     for row in rows:
         yield f"| {' | '.join(row)} |"
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Return a count with its noun: "1 thread", "2 threads"."""
+    return f"{count} {one if count == 1 else many or f'{one}s'}"

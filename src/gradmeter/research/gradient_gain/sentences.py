@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean
 
+from gradmeter.report.markdown import counted
 from gradmeter.research.gradient_gain.gains import ADDS, HURTS, R2, SPEARMAN
 from gradmeter.research.gradient_gain.judges import CLASSIFIERS
 from gradmeter.research.gradient_gain.regression import REGRESSORS
@@ -34,7 +35,7 @@ def conclusion(table: Table, results: Mapping[str, SubjectResults], titles: Mapp
         ]
         beyond = sum(row.pays(classifier) for row in table.rows)
         yield (
-            f"- With {titles[classifier]}, gradients add in {counts[0]} of {_plural(len(table.rows), 'case')}, in "
+            f"- With {titles[classifier]}, gradients add in {counts[0]} of {counted(len(table.rows), 'case')}, in "
             f"{beyond} of them beyond every score without gradients, and hurt in {counts[1]}; noise of the same shape "
             f"adds in {counts[2]} and hurts in {counts[3]}. The mean gain of AUROC is "
             f"{_mean(table.rows, classifier, GRADIENTS)} points with gradients and "
@@ -43,7 +44,7 @@ def conclusion(table: Table, results: Mapping[str, SubjectResults], titles: Mapp
     both = [row for row in table.rows if all(row.pays(classifier) for classifier in CLASSIFIERS)]
     yield (
         "- Gradients add, and lead beyond every score without them, with both classifiers in "
-        f"{_plural(len(both), 'case')}{_listed(both)}."
+        f"{counted(len(both), 'case')}{_listed(both)}."
     )
     yield (
         f"- If gradients never mattered, about {by_chance:.1f} of {len(table.rows)} intervals would lie above 0 by "
@@ -112,13 +113,9 @@ def _remaining(table: Table, classifier: str) -> str:
     gains = [row for row in firm if row.gain(classifier).value > 0]
     losses = [row for row in firm if row not in gains]
     return (
-        f"After the correction, {_plural(len(gains), 'gain')}{_listed(gains)} and "
-        f"{_plural(len(losses), 'loss', 'losses')}{_listed(losses)} remain."
+        f"After the correction, {counted(len(gains), 'gain')}{_listed(gains)} and "
+        f"{counted(len(losses), 'loss', 'losses')}{_listed(losses)} remain."
     )
-
-
-def _plural(count: int, one: str, many: str | None = None) -> str:
-    return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
 def _count(rows: Sequence[Row], classifier: str, verdict: str, variant: str = GRADIENTS) -> int:

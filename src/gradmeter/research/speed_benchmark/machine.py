@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gradmeter.reading import kernels
+from gradmeter.report.markdown import counted
 
 
 def describe_machine() -> dict[str, Any]:
@@ -24,7 +25,7 @@ def describe_machine() -> dict[str, Any]:
 
 def counted_cores(machine: Mapping[str, Any]) -> str:
     """Return the number of cores of a described machine in words."""
-    return "1 core" if machine["cores"] == 1 else f"{machine['cores']} cores"
+    return counted(machine["cores"], "core")
 
 
 def _processor() -> str:

@@ -77,11 +77,6 @@ class BenchOptions:
         return versions
 
 
-def format_threads(count: int) -> str:
-    """Return "1 thread", "2 threads" and so on."""
-    return f"{count} thread{'' if count == 1 else 's'}"
-
-
 def _in_order(kind: str, names: tuple[str, ...], known: Collection[str]) -> tuple[str, ...]:
     for name in names:
         if name not in known:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from gradmeter.files import write_text
 from gradmeter.report.figures.saving import save
-from gradmeter.report.markdown import markdown_table
+from gradmeter.report.markdown import counted, markdown_table
 from gradmeter.research.speed_benchmark import plots, verdicts
 from gradmeter.research.speed_benchmark.machine import counted_cores
 from gradmeter.research.speed_benchmark.methods import METHODS
 from gradmeter.research.speed_benchmark.models import MAIN_MODELS, MODELS
-from gradmeter.research.speed_benchmark.options import format_threads
 from gradmeter.research.speed_benchmark.results import Row, SpeedResults, Spread
 from gradmeter.research.speed_benchmark.verdicts import VerdictRow
 
@@ -71,7 +70,7 @@ def _lines(results: SpeedResults) -> Iterator[str]:
 
 def _summary(results: SpeedResults) -> Iterator[str]:
     threads = results.options.threads
-    head = ["network", "batch", *(f"time / T0, {format_threads(count)}" for count in threads)]
+    head = ["network", "batch", *(f"time / T0, {counted(count, 'thread')}" for count in threads)]
     head += ["target", "stretch target", f"memory / T0 (target: {MEMORY_LIMIT})", "error of l2"]
     rows = []
     for name in results.options.models:
@@ -95,7 +94,7 @@ def _section(results: SpeedResults, name: str) -> Iterator[str]:
     model = MODELS[name]
     yield f"![Time of each method divided by the time of one plain pass](figures/{_figure(name)}.svg)"
     for threads in results.options.threads:
-        yield from ("", f"**{format_threads(threads)}, batch of {model.batch:,}**", "")
+        yield from ("", f"**{counted(threads, 'thread')}, batch of {model.batch:,}**", "")
         rows = results.rows(name, threads)
         yield from markdown_table(_COLUMNS, [_cells(row) for row in rows], texts=2)
         if model.target is not None:
@@ -135,11 +134,12 @@ def _cells(row: Row) -> list[str]:
 def _verdicts(results: SpeedResults) -> Iterator[str]:
     yield (
         "The cost of a verdict (P(correct) of a prediction) and of its steps, "
-        f"{format_threads(verdicts.THREADS)}. Milliseconds are medians over {results.options.repeats} rounds in which "
-        "the steps take turns; short steps are called several times per round and averaged. A ratio is the median of "
-        "the ratios to the forward pass of the same round. The meter of a `TrustModel` reads two pseudo-labels, "
-        "`predicted` and `uniform`, and features of the forward pass. The "
-        f"`TrustModel` is fitted to {verdicts.KNOWN_INPUTS:,} random inputs and to synthetic unknowns made from them."
+        f"{counted(verdicts.THREADS, 'thread')}. Milliseconds are medians over "
+        f"{counted(results.options.repeats, 'round')} in which the steps take turns; short steps are called several "
+        "times per round and averaged. A ratio is the median of the ratios to the forward pass of the same round. The "
+        "meter of a `TrustModel` reads two pseudo-labels, `predicted` and `uniform`, and features of the forward pass. "
+        f"The `TrustModel` is fitted to {verdicts.KNOWN_INPUTS:,} random inputs and to synthetic unknowns "
+        "made from them."
     )
     yield from _targets(results)
     for name in verdicts.timed_networks(results.options):
@@ -185,7 +185,7 @@ def _verdict_cells(row: VerdictRow) -> tuple[str, str]:
 def _stream(results: SpeedResults) -> Iterator[str]:
     model = MODELS["paper-cnn"]
     yield (
-        f"The paper's network, {format_threads(results.options.threads[0])}: images are generated in batches of "
+        f"The paper's network, {counted(results.options.threads[0], 'thread')}: images are generated in batches of "
         f"{model.batch:,}, measured and discarded. The time to generate them is not included."
     )
     yield from ("", f"![Cost per image and peak memory by number of images](figures/{_figure('stream')}.svg)", "")
@@ -212,17 +212,17 @@ def _method(results: SpeedResults) -> Iterator[str]:
         "statistics of one batch; zero-initialised scales are set to one."
     )
     yield (
-        f"- All methods take turns in one process, in {options.repeats} rounds; each round starts with a different "
-        "method. Before each timed run, freed memory is returned to the system and the method runs once untimed, so "
-        "that no method is slowed down by memory that another one left fragmented. Times are medians; a ratio is the "
-        "median of the ratios to T0 of the same round, with quartiles. A peer whose rounds would take longer than "
-        f"{options.cap:g} s gets fewer rounds; with a single round, its untimed runs are omitted."
+        f"- All methods take turns in one process, in {counted(options.repeats, 'round')}; each round starts with a "
+        "different method. Before each timed run, freed memory is returned to the system and the method runs once "
+        "untimed, so that no method is slowed down by memory that another one left fragmented. Times are medians; "
+        "a ratio is the median of the ratios to T0 of the same round, with quartiles. A peer whose rounds would take "
+        f"longer than {options.cap:g} s gets fewer rounds; with a single round, its untimed runs are omitted."
     )
     yield (
-        f"- Memory: each method runs in a new process, {format_threads(options.threads[0])}: one sample, so that code "
-        "is loaded; then gradients are cleared and freed memory is returned to the system; then two calls with the "
-        "whole batch. The figure is the peak resident memory during these two calls minus the resident memory before "
-        "them, so it includes gradients, activations, results and memory that the allocator keeps."
+        f"- Memory: each method runs in a new process, {counted(options.threads[0], 'thread')}: one sample, so that "
+        "code is loaded; then gradients are cleared and freed memory is returned to the system; then two calls with "
+        "the whole batch. The figure is the peak resident memory during these two calls minus the resident memory "
+        "before them, so it includes gradients, activations, results and memory that the allocator keeps."
     )
     yield (
         "- For packages that deliver per-sample gradients, the eight statistics are computed in PyTorch, float32, one "

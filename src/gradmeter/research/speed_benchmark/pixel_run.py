@@ -17,7 +17,7 @@ from rich.console import Console
 
 from gradmeter.errors import InputError
 from gradmeter.files import write_text
-from gradmeter.report.markdown import markdown_table
+from gradmeter.report.markdown import counted, markdown_table
 from gradmeter.research.speed_benchmark import pixels
 from gradmeter.research.speed_benchmark.isolation import MeasurementError, run_isolated
 from gradmeter.research.speed_benchmark.machine import counted_cores, describe_machine
@@ -165,9 +165,10 @@ def _lines(content: dict[str, Any]) -> Iterator[str]:
     yield from markdown_table((f"layer, {pixels.SMALL.title}", "seconds"), rows)
     yield ""
     yield (
-        f"Seconds of processor time, medians over {content['repeats']} rounds in which the methods take turns; a ratio "
-        "is the median of the ratios of each round. Memory: peak resident memory of two calls in a new process, minus "
-        f"that before them. Error of l2: the largest relative difference from float64 autograd at {_CHECKED} pixels."
+        f"Seconds of processor time, medians over {counted(content['repeats'], 'round')} in which the methods "
+        "take turns; a ratio is the median of the ratios of each round. Memory: peak resident memory of two calls in a "
+        f"new process, minus that before them. Error of l2: the largest relative difference from float64 autograd at "
+        f"{_CHECKED} pixels."
     )
     yield ""
     yield (

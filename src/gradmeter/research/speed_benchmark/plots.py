@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from gradmeter.report.figures.style import COLOURS, INK, styled
+from gradmeter.report.markdown import counted
 from gradmeter.research.speed_benchmark.methods import METHODS
 from gradmeter.research.speed_benchmark.models import MODELS
-from gradmeter.research.speed_benchmark.options import format_threads
 from gradmeter.research.speed_benchmark.results import Row, SpeedResults, Spread
 
 _OURS = "gradmeter"
@@ -30,7 +30,7 @@ _WIDE = 300
 def ratios(results: SpeedResults, name: str) -> Figure:
     """Draw one network: a panel for each number of threads, a bar or the kind of error for each method."""
     threads = results.options.threads
-    panels = {format_threads(count): results.rows(name, count) for count in threads}
+    panels = {counted(count, "thread"): results.rows(name, count) for count in threads}
     model = MODELS[name]
     return _bars(panels, f"{model.title}, batch of {model.batch:,}", model.target, len(panels))
 
@@ -44,7 +44,7 @@ def overview(results: SpeedResults, names: Sequence[str]) -> Figure:
         ]
         for name in names
     }
-    title = f"Time over one plain forward + backward pass (T0), {format_threads(threads)}"
+    title = f"Time over one plain forward + backward pass (T0), {counted(threads, 'thread')}"
     return _bars(panels, title, None, min(2, len(panels)))
 
 

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from gradmeter.report.markdown import counted
 from gradmeter.research.speed_benchmark import verdicts
 from gradmeter.research.speed_benchmark.isolation import MeasurementError, run_isolated
 from gradmeter.research.speed_benchmark.machine import describe_machine
 from gradmeter.research.speed_benchmark.methods import METHODS, Method
 from gradmeter.research.speed_benchmark.models import MODELS
-from gradmeter.research.speed_benchmark.options import BenchOptions, format_threads
+from gradmeter.research.speed_benchmark.options import BenchOptions
 from gradmeter.research.speed_benchmark.page import write_page
 from gradmeter.research.speed_benchmark.probe import exact_norms, probe
 from gradmeter.research.speed_benchmark.results import SpeedResults
@@ -123,7 +124,7 @@ def _disagreement(norms: list[float] | None, exact: list[float] | None) -> float
 def _time(
     name: str, options: BenchOptions, threads: int, probes: dict[str, dict[str, Any]], on_step: Step
 ) -> dict[str, dict[str, Any]]:
-    title = f"{MODELS[name].title}, {format_threads(threads)}"
+    title = f"{MODELS[name].title}, {counted(threads, 'thread')}"
     rounds = {
         method: _rounds(METHODS[method], options, probes[method]["seconds"])
         for method in options.methods
