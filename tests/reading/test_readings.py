@@ -203,6 +203,13 @@ def test_an_empty_table_keeps_its_classes() -> None:
     assert back.values.shape == (0, len(LAYERS), 8)
 
 
+def test_a_pandas_frame_without_rows() -> None:
+    """It has lost the types of its columns, and with them the number of classes."""
+    frame = readings().to_arrow().to_pandas().head(0)
+    with pytest.raises(DataError, match="'logits' has no rows"):
+        Readings.from_arrow(pa.Table.from_pandas(frame))
+
+
 @pytest.mark.parametrize("kind", [pa.list_, pa.large_list])
 def test_arrow_without_its_note_and_with_lists_of_any_length(kind: Any) -> None:
     original = readings()

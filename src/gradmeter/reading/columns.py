@@ -192,6 +192,8 @@ def vector(table: pa.Table, name: str) -> np.ndarray:
 def matrix(table: pa.Table, name: str) -> np.ndarray:
     """A column of lists of equal length as [N, C]."""
     lists = column_of(table, name).combine_chunks()
+    if pa.types.is_null(lists.type) and not len(lists):  # as in an empty pandas frame
+        raise DataError(f"column {name!r} has no rows, and so no type; expected at least one row")
     fixed = pa.types.is_fixed_size_list(lists.type)
     if not fixed and not pa.types.is_list(lists.type) and not pa.types.is_large_list(lists.type):
         raise DataError(f"column {name!r} has type {lists.type}; expected lists of numbers")
