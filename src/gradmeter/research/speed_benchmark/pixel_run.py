@@ -167,7 +167,7 @@ def _lines(content: dict[str, Any]) -> Iterator[str]:
     yield (
         f"Seconds of processor time, medians over {counted(content['repeats'], 'round')} in which the methods "
         "take turns; a ratio is the median of the ratios of each round. Memory: peak resident memory of two calls in a "
-        f"new process, minus that before them. Error of l2: the largest relative difference from float64 autograd at "
+        "new process, minus that before them. Error of l2: the largest relative difference from float64 autograd at "
         f"{_CHECKED} pixels."
     )
     yield ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradmeter.files import write_text
+from gradmeter.report.markdown import counted
 from gradmeter.research.street.others import others
 from gradmeter.research.street.pixels import ANOMALIES, BLOCK, ERRORS, LEARNED
 from gradmeter.research.street.quality import Quality
@@ -51,8 +52,9 @@ def _page(results: Mapping[str, TaskResults], qualities: Mapping[str, Sequence[Q
     networks = len(qualities[ALL])
     yield from ("# Pixels and segments of a real street", "", _INTRODUCTION, "", "```sh", *made.commands, "```", "")
     yield from (f"- {sentence}" for sentence in made.provenance)
-    yield from ("", "## The answer", "", _READING.format(networks=_plural(networks)), "", *conclusion(results))
-    yield from ("", "## The networks", "", _NETWORKS.format(networks=_plural(networks), epochs=EPOCHS), "")
+    seeded = counted(networks, "network", "networks with different seeds")
+    yield from ("", "## The answer", "", _READING.format(networks=seeded), "", *conclusion(results))
+    yield from ("", "## The networks", "", _NETWORKS.format(networks=seeded, epochs=EPOCHS), "")
     yield from quality_table(qualities)
     yield from ("", "## Wrong pixels", "", _sizes(results[ERRORS], "right", "wrong"), "")
     yield from (*score_table(results[ERRORS]), "", _SCORES, "", *judge_table(results[ERRORS]), "", _JUDGES)
@@ -72,10 +74,6 @@ def _sizes(result: TaskResults, inside: str, outside: str, things: str = "pixels
     share = 100 * result.outside / (result.inside + result.outside)
     counts = f"{result.inside:,.0f} {inside} and {result.outside:,.0f} {outside} {things}"
     return f"{counts} ({share:.2f} %), mean over networks."
-
-
-def _plural(networks: int) -> str:
-    return "1 network" if networks == 1 else f"{networks} networks with different seeds"
 
 
 def _spread(networks: int) -> str:
