@@ -266,6 +266,7 @@ def test_no_labels(data: Any) -> None:
         ([(IMAGES, LABELS.to_sparse())], "labels are no array"),
         ([(IMAGES, LABELS.to("meta"))], "labels are no array"),
         ([(IMAGES, [[1], [1, 2]])], "labels are no array"),
+        ([(IMAGES, np.full(len(IMAGES), 2**63, np.uint64))], f"the largest label is {2**63}; .*int64"),
         ((IMAGES, np.ma.masked_equal(LABELS.numpy(), 3)), "masked"),
         ((np.ma.masked_less(IMAGES.numpy(), 0.1), LABELS), "masked"),
         ([(IMAGES, LABELS, LABELS)], "a batch is a tuple of 3"),

@@ -155,9 +155,11 @@ def _custom(loss: Loss) -> Callable[[Tensor], StartVector]:
                     "the loss does not depend differentiably on the logits; expected PyTorch operations on them"
                 )
             (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+            if losses.isnan().any() or not torch.isfinite(gradient).all():
+                raise InputError(
+                    "the loss or its derivative is not finite at these logits; expected a differentiable loss"
+                )
             _require_independent_losses(loss, leaf.detach(), losses.detach())
-        if not torch.isfinite(gradient).all():
-            raise InputError("the derivative of the loss is not finite at these logits; expected a differentiable loss")
         return normalised(gradient)
 
     return start

@@ -320,7 +320,7 @@ def label_tensor(labels: Any) -> Tensor:
     """Convert labels in a tensor, an array, a list or a pandas series to a tensor [N] int64.
 
     Raises:
-        InputError: if they are not integers in one dimension.
+        InputError: if they are not integers in one dimension, or too large.
     """
     if np.ma.is_masked(labels):
         raise InputError("labels are an array in which some are masked; expected a class for each input")
@@ -331,6 +331,8 @@ def label_tensor(labels: Any) -> Tensor:
     if array.ndim != 1 or array.dtype.kind not in "iu":
         hint = "" if array.ndim else ": put single samples into batches, as with a DataLoader"
         raise InputError(f"labels have type {array.dtype} and shape {array.shape}; expected integer classes [N]{hint}")
+    if array.size and array.max() > np.iinfo(np.int64).max:
+        raise InputError(f"the largest label is {array.max()}; expected classes that fit into int64")
     return torch.from_numpy(array.astype(np.int64))
 
 

@@ -5,16 +5,18 @@ from math import inf
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from apps.workflows.digits import MODULE, recipe
 from gradmeter import GradientMeter, TrustModel
 from gradmeter.apps.workflows.fit import Fitted, fit
 from gradmeter.apps.workflows.open_trust import open_trust
-from gradmeter.errors import DataError, OutputError
+from gradmeter.errors import DataError, InputError, OutputError
 from gradmeter.sources.models import Classifier, Recipe
 from gradmeter.trust.fitted_weights import FittedWeights
 from gradmeter.trust.main_file import write_main
+from trust.trained import trained
 
 # The same parameters in another forward pass.
 OTHER = MODULE.replace("nn.ReLU(), nn.Linear(24, 10)", "nn.Tanh(), nn.Linear(24, 10)")
@@ -35,6 +37,21 @@ def test_a_network_that_does_something_else_with_its_weights(
     monkeypatch.setattr(digits_network, "network", other_network.network)
     with pytest.raises(OutputError, match="trust"):
         fit(recipe(place), "validation", ["noise:uniform:200"], tmp_path / "trust", risk=0.08, repetitions=100)
+
+
+def test_a_network_for_images_of_another_size(
+    at_place: Path, fitted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message advises no option of the preprocessing, which is that of the TrustModel."""
+    (tmp_path / "larger_network.py").write_text(MODULE.replace("nn.Linear(72, 24)", "nn.Linear(200, 24)"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    weights = trained().state_dict()
+    weights["4.weight"] = torch.zeros(24, 200)
+    save_file(weights, tmp_path / "larger.safetensors")
+    with pytest.raises(InputError, match="larger_network:network fails on samples as trust was fitted with") as raised:
+        open_trust(Path("trust"), model="larger_network:network", weights=tmp_path / "larger.safetensors")
+    assert "mat1 and mat2" in str(raised.value)
+    assert "--" not in str(raised.value)
 
 
 @pytest.mark.parametrize("answer", [None, "none", [], [[1.0, "2"]], [[1.0], [1.0, 2.0]]], ids=str)

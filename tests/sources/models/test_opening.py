@@ -17,7 +17,7 @@ from torchvision.models import get_model
 from torchvision.models.squeezenet import SqueezeNet1_1_Weights
 
 from gradmeter import GradientMeter
-from gradmeter.errors import DataError, GradmeterWarning, InputError
+from gradmeter.errors import DataError, GradmeterWarning, InputError, UnsupportedModelError
 from gradmeter.sources.models import Classifier, ImageOptions, open_model
 from gradmeter.sources.models.timm_models import with_timm_preprocessing
 from gradmeter.sources.samples import ImageKind, open_source
@@ -377,6 +377,15 @@ def test_devices_that_are_not_there() -> None:
     for device in ("nosuch", "cuda:-1", "privateuseone", "hpu", ""):
         with pytest.raises(InputError, match=f"--device {device}: "):
             small().move(device)
+
+
+def test_no_values() -> None:
+    with pytest.raises(InputError, match=r"^--device meta: its tensors have no values; expected cpu"):
+        small().move("meta")
+    classifier = small()
+    classifier.network.to("meta")
+    with pytest.raises(UnsupportedModelError, match=r"^m: '1\.weight' is on the device meta and has no values"):
+        classifier.move("cpu")
 
 
 def test_long_lists_are_cut() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gradmeter.errors import DataError
+from gradmeter.sources.samples import open_source
 from gradmeter.sources.samples.archives import arrays_of, open_archive
 from gradmeter.sources.samples.array_archive import ArrayArchive
 from gradmeter.sources.samples.arrays import ImageArchive
@@ -125,8 +126,6 @@ NEEDS_LONG_DOUBLE = pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, re
         ({"inputs": np.array(5)}, r"shape \(\)"),
         ({"inputs": TOKENS[:0]}, r"shape \(0, 5\)"),
         ({"inputs": TOKENS[:, :0]}, r"shape \(3, 0\)"),
-        ({"inputs": TOKENS, "labels": np.array([0, 1])}, r"labels .*\(2,\).*3 samples"),
-        ({"inputs": TOKENS, "labels": np.array([0, 1, 2]), "class_names": np.array(["a"])}, "label is 2.*1 class"),
         ({"inputs": TOKENS, "input_ids": TOKENS}, "'inputs' and 'input_ids'"),
         ({"inputs": TOKENS, "inputs:x": TOKENS}, "'inputs' and 'inputs:x'"),
         ({"inputs": TOKENS, "images": TOKENS}, "'images' and 'inputs'"),
@@ -139,6 +138,21 @@ NEEDS_LONG_DOUBLE = pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, re
 def test_bad_arrays(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         arrays_of(str(saved(tmp_path, **arrays)))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"labels": np.array([0, 1])}, r"labels .*\(2,\).*3 samples"),
+        ({"labels": np.array([0, 1, 2]), "class_names": np.array(["a"])}, "label is 2.*1 class"),
+    ],
+)
+def test_invalid_labels_matter_only_where_labels_are_used(labels: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = str(saved(tmp_path, inputs=TOKENS, **labels))
+    with pytest.raises(DataError, match=message):
+        open_source(path, None, arrays=arrays_of(path))
+    source = open_source(path, None, arrays=arrays_of(path), labels=False)
+    assert (source.classes, source.labelled, source.read(2).label) == (None, False, None)
 
 
 def test_data_that_is_no_archive_of_arrays(tmp_path: Path) -> None:

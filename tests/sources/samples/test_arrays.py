@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from gradmeter.errors import DataError
+from gradmeter.sources.samples import ImageKind, open_source
 from gradmeter.sources.samples.arrays import ImageArchive
 from gradmeter.sources.samples.location import Location
 
@@ -76,28 +77,46 @@ def test_the_fingerprint_tells_the_pixels(tmp_path: Path) -> None:
         ({"images": (GREY > 0).astype(np.uint8)}, "only 0 and 1"),
         ({"images": GREY.astype(float)}, r"from 0 to 234.*\[0, 1\].*images / 255"),
         ({"images": GREY * np.float32("nan")}, "contain NaN"),
-        ({"images": GREY, "labels": np.array([0])}, r"labels .*int64 .*\(1,\)"),
-        ({"images": GREY, "labels": np.array([0, -1])}, "labels .*from -1 to 0"),
-        ({"images": GREY, "labels": np.array([0, 2**63], np.uint64)}, f"labels .*from 0 to {2**63}"),
-        ({"images": GREY, "labels": np.array([0.0, 1.0])}, r"labels .*float64.*astype\(int\)"),
-        ({"images": GREY, "labels": np.array([[0], [1]])}, r"labels .*\(2, 1\).*as labels\[:, 0\];"),
-        ({"images": GREY, "labels": np.eye(2)}, r"labels .*\(2, 2\).*argmax\(1\)"),
-        ({"images": GREY, "labels": np.array(["10", "2"])}, r"labels .*<U2.*astype\(int\)"),
-        ({"images": GREY, "labels": np.array([0.5, 1.0])}, "labels .*float64.* 2 samples; leave"),
-        ({"images": GREY, "labels": np.ones((2, 3), int)}, r"labels .*\(2, 3\).* 2 samples; leave"),
-        ({"images": GREY, "labels": np.array(["cat", "dog"])}, r"labels .*<U3.*numpy\.unique\("),
-        ({"images": GREY, "labels": np.array([0, 2]), "class_names": np.array(["a", "b"])}, "label is 2.* 2 class"),
-        ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array(5)}, r"int64 .*\(\)"),
-        ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array("ab")}, r"<U2 .*\(\)"),
-        ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array([["a"], ["b"]])}, r"shape \(2, 1\)"),
-        ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array([0.5, np.nan])}, "float64"),
         ({"images": np.array([{}, None])}, "images holds Python objects"),
-        ({"images": GREY, "labels": np.array([0, None])}, "labels holds Python objects"),
     ],
 )
 def test_bad_arrays(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         ImageArchive(Location(archive(tmp_path, **arrays)))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"labels": np.array([0])}, r"labels .*int64 .*\(1,\)"),
+        ({"labels": np.array([0, -2])}, "labels .*from -2 to 0.*or -1 for"),
+        ({"labels": np.array([0, 2**63], np.uint64)}, f"labels .*from 0 to {2**63}"),
+        ({"labels": np.array([0.0, 1.0])}, r"labels .*float64.*astype\(int\)"),
+        ({"labels": np.array([[0], [1]])}, r"labels .*\(2, 1\).*as labels\[:, 0\];"),
+        ({"labels": np.eye(2)}, r"labels .*\(2, 2\).*argmax\(1\)"),
+        ({"labels": np.array(["10", "2"])}, r"labels .*<U2.*astype\(int\)"),
+        ({"labels": np.array([0.5, 1.0])}, "labels .*float64.* 2 samples; leave"),
+        ({"labels": np.ones((2, 3), int)}, r"labels .*\(2, 3\).* 2 samples; leave"),
+        ({"labels": np.array(["cat", "dog"])}, r"labels .*<U3.*numpy\.unique\("),
+        ({"labels": np.array([0, 2]), "class_names": np.array(["a", "b"])}, "label is 2.* 2 class"),
+        ({"labels": np.array([0, 1]), "class_names": np.array(5)}, r"int64 .*\(\)"),
+        ({"labels": np.array([0, 1]), "class_names": np.array("ab")}, r"<U2 .*\(\)"),
+        ({"labels": np.array([0, 1]), "class_names": np.array([["a"], ["b"]])}, r"shape \(2, 1\)"),
+        ({"labels": np.array([0, 1]), "class_names": np.array([0.5, np.nan])}, "float64"),
+        ({"labels": np.array([0, None])}, "labels holds Python objects"),
+    ],
+)
+def test_invalid_labels_matter_only_where_labels_are_used(labels: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = archive(tmp_path, images=GREY, **labels)
+    with pytest.raises(DataError, match=message):
+        open_source(str(path), ImageKind("L", 6))
+    source = open_source(str(path), ImageKind("L", 6), labels=False)
+    assert (source.classes, source.labelled, source.read(1).label) == (None, False, None)
+
+
+def test_images_without_a_label(tmp_path: Path) -> None:
+    source = ImageArchive(Location(archive(tmp_path, images=GREY, labels=np.array([-1, 1]))))
+    assert [source.read(index).label for index in range(2)] == [None, 1]
 
 
 def test_images_with_one_channel(tmp_path: Path) -> None:

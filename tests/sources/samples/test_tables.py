@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from gradmeter.errors import DataError
-from gradmeter.sources.samples import Unreadable, tables
+from gradmeter.sources.samples import ImageKind, Unreadable, open_source, tables
 from gradmeter.sources.samples.location import Location
 from gradmeter.sources.samples.tables import ParquetTable
 from sources.samples.pictures import encoded
@@ -41,8 +41,7 @@ def test_files_that_number_the_same_classes_otherwise(tmp_path: Path) -> None:
         pq.write_table(hub_table([1, 2], [0, 1], names), tmp_path / f"{number}.parquet")
     assert ParquetTable(Location(tmp_path)).classes == ("cat", "dog")
     pq.write_table(hub_table([1, 2], [0, 1], ["dog", "cat"]), tmp_path / "4.parquet")
-    with pytest.raises(DataError, match=r"4\.parquet"):
-        ParquetTable(Location(tmp_path))
+    require_unused_labels(tmp_path, r"4\.parquet has other class names")
 
 
 def test_a_folder_of_the_hugging_face_layout(tmp_path: Path) -> None:
@@ -259,9 +258,6 @@ def test_the_fingerprint_tells_which_rows_there_are(tmp_path: Path) -> None:
         ({"number": [1]}, "number"),
         ({"a": [b"x"], "b": [b"y"]}, r"\(a, b\).* image"),
         ({"a": ["x"], "b": ["y"]}, r"\(a, b\).* text"),
-        ({"image": [b"x", b"x"], "label": [1.0, 0.5]}, "'label' contains 0.5; .*: rename the column"),
-        ({"image": [b"x"], "label": [float("inf")]}, "'label' contains inf"),
-        ({"image": [b"x"], "label": [[1]]}, "'label' is list<.*: rename the column"),
         ({"image": pa.array([], pa.binary())}, "no rows"),
         ({"image": [{"bytes": {"bytes": b"x"}}]}, "image"),
     ],
@@ -270,6 +266,36 @@ def test_bad_columns(columns: dict[str, Any], message: str, tmp_path: Path) -> N
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     with pytest.raises(DataError, match=rf"a\.parquet.*{message}"):
         ParquetTable(Location(tmp_path / "a.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([1.0, 0.5], "'label' contains 0.5; .*: rename the column"),
+        ([0.0, float("inf")], "'label' contains inf"),
+        ([0.0, 1e300], r"'label' contains 1e\+300"),
+        ([[0], [1]], "'label' is list<.*: rename the column"),
+    ],
+)
+def test_invalid_labels_matter_only_where_labels_are_used(labels: list[Any], message: str, tmp_path: Path) -> None:
+    images = hub_table([1, 2], [0, 1], None).drop(["label"])
+    pq.write_table(images.append_column("label", pa.array(labels)), tmp_path / "a.parquet")
+    require_unused_labels(tmp_path / "a.parquet", rf"a\.parquet.*{message}")
+
+
+def test_labels_that_not_all_files_have(tmp_path: Path) -> None:
+    table = hub_table([1, 2], [0, 1], None)
+    pq.write_table(table, tmp_path / "a.parquet")
+    pq.write_table(table.drop(["label"]), tmp_path / "b.parquet")
+    require_unused_labels(tmp_path, r"b\.parquet: column 'label' is missing or of another type than in a\.parquet")
+
+
+def require_unused_labels(path: Path, message: str) -> None:
+    """Require that a source is refused because of its labels, and opens where labels are not used."""
+    with pytest.raises(DataError, match=message):
+        open_source(str(path), ImageKind("RGB", 4))
+    source = open_source(str(path), ImageKind("RGB", 4), labels=False)
+    assert (source.classes, source.labelled, source.read(1).label) == (None, False, None)
 
 
 @pytest.mark.parametrize("twice", ["image", "label"])

@@ -75,7 +75,7 @@ def heatmap(
     with bars(out, quiet=quiet) as shown:
         with stage(f"opening {model}"):
             segmenter = open_segmenter(model, weights, options)
-        source = open_source(data, segmenter.image)
+        source = open_source(data, segmenter.image, labels=False)
         source.send_note(shown.show_note)
         shown.begin(f"drawing {source.name}", len(source))
         drawn = heatmaps(

@@ -84,7 +84,7 @@ def judge(
         require_outside(out, [data])
     with bars(out, quiet=quiet) as shown:
         opened, classifier = open_trust(trust, model=model, weights=weights, device=trial_device(device, engine))
-        source = open_source(data, classifier.image, arrays=classifier.arrays)
+        source = open_source(data, classifier.image, arrays=classifier.arrays, labels=False)
         work = shown.work(device, workers, fresh=fresh, engine=engine)
         if out is None:
             shown.begin(f"judging {source.name}", len(source))

@@ -71,7 +71,7 @@ def measure(
     opened = recipe(model, weights, classes, image_size, mean, std, grey=grey)
     with bars(out, quiet=quiet) as shown:
         classifier = recipe_for(opened, data).open(trial_device(device, engine))
-        source = open_source(data, classifier.image, arrays=classifier.arrays)
+        source = open_source(data, classifier.image, arrays=classifier.arrays, labels=labels)
         if labels and (note := labels_elsewhere(source)) is not None:
             shown.show_note(note)
         work = shown.work(device, workers, fresh=fresh, engine=engine)

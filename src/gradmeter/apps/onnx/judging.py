@@ -38,7 +38,7 @@ def source_for(model: JudgedModel, data: str) -> Source:
             f"{model.name} does not say how an image becomes an input of {model.metadata.model}; preprocess the images "
             "and run the file with onnxruntime, or judge them with the TrustModel's folder"
         )
-    return open_source(data, None if steps is None else ImageKind(steps.mode, steps.side), arrays=arrays)
+    return open_source(data, None if steps is None else ImageKind(steps.mode, steps.side), arrays=arrays, labels=False)
 
 
 def judge(model: JudgedModel, source: Source, out: str, work: Work) -> JudgedSamples:

@@ -46,7 +46,7 @@ def read_examples(data: str, image: ImageKind) -> tuple[Example, ...]:
     from gradmeter.runs.measuring.dataset import Skipped
     from gradmeter.runs.measuring.loading import decoded, fetch_samples
 
-    source = open_source(data, image)
+    source = open_source(data, image, labels=False)
     rows = np.unique(np.linspace(0, len(source) - 1, min(MOST, len(source))).round().astype(int)).tolist()
     examples = []
     for encoded in fetch_samples(source, rows):

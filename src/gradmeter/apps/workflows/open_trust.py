@@ -10,6 +10,7 @@ from typing import Any
 
 from gradmeter.errors import DataError, InputError, one_line
 from gradmeter.sources.models import Classifier, Recipe
+from gradmeter.sources.models.answering import ClassifierFailed
 from gradmeter.sources.samples.left_out import kind_of
 from gradmeter.trust.model import TrustModel
 from gradmeter.trust.saving import holds_trust, read_notes
@@ -33,13 +34,14 @@ def open_trust(
     Raises:
         DataError: if the folder was not written by `gradmeter fit`, is incomplete or changed, or belongs to another
             network, even to one with the same weights but other outputs.
-        InputError: if the model is a function and `model` is None, or the network fails on noise.
+        InputError: if the model is a function and `model` is None, or the network fails on noise, as another network
+            may that takes other samples.
     """
     folder = Path(folder)
     while True:
         notes = _notes_of(folder)
         recipe = _recipe_of(folder, notes, model, weights)
-        classifier = recipe.open(device)
+        classifier = _opened(recipe, folder, device)
         try:
             trust = TrustModel.load(folder, classifier.network)
         except DataError:
@@ -81,6 +83,17 @@ def _recipe_of(folder: Path, notes: Mapping[str, Any], model: str | None, weight
     if weights is None and model is None:
         return recipe
     return replace(recipe, model=model or recipe.model, weights=weights or recipe.weights)
+
+
+def _opened(recipe: Recipe, folder: Path, device: str) -> Classifier:
+    try:
+        return recipe.open(device)
+    except ClassifierFailed as error:  # which advises options that commands with a TrustModel do not have
+        cause = error.__cause__ or error
+        raise InputError(
+            f"{recipe.model} fails on samples as {folder} was fitted with ({type(cause).__name__}: {one_line(cause)}); "
+            "expected the network that it was fitted with, and its code and libraries as they were"
+        ) from cause
 
 
 def _is_missing(path: Path) -> bool:

@@ -190,7 +190,7 @@ def open_sets(
                 _warn_of_known_classes(classifier.classes or sets[0].classes, name, read.classes, all_occur=False)
             sets.append(read)
             continue
-        source = open_source(data, classifier.image, arrays=classifier.arrays, seed=seed)
+        source = open_source(data, classifier.image, arrays=classifier.arrays, labels=not sets, seed=seed)
         has_folders = isinstance(source, ImageFolder)
         if one_per is not None and scheme_of(data) is None:
             is_column = is_column if sets else one_per in source.columns
@@ -338,7 +338,9 @@ def _read_measured(classifier: Classifier, measured: MeasuredSet, name: str, *, 
             "gradmeter measure again to complete it"
         )
     try:
-        source: Source | None = open_source(decode_name(purpose["data"]), classifier.image, arrays=classifier.arrays)
+        source: Source | None = open_source(
+            decode_name(purpose["data"]), classifier.image, arrays=classifier.arrays, labels=False
+        )
     except DataError:  # readings may be copied to another machine without the samples
         source = None
     if source is not None and (

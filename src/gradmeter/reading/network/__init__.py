@@ -23,6 +23,7 @@ from gradmeter.reading.network.state import (
 )
 from gradmeter.reading.network.structure import (
     FORWARD_ONLY,
+    NO_VALUES,
     modules_of,
     owned_parameters,
     owning_modules,
@@ -35,6 +36,7 @@ from gradmeter.reading.network.weights import adapters_in_use, is_spread, weight
 
 __all__ = [
     "FORWARD_ONLY",
+    "NO_VALUES",
     "NotFinite",
     "adapters_in_use",
     "answer",

@@ -67,7 +67,7 @@ def trial_logits(classifier: Answering) -> Tensor:
         with explained(classifier, batch):
             return _logits(network, Inputs.of(batch).map(lambda tensor: tensor.to(device)))
     except GradmeterError as error:
-        raise type(error)(f"{classifier.name}: {error}") from error
+        raise type(error)(f"{classifier.name}: {error}") from error.__cause__ or error
 
 
 def failures_alone(classifier: Answering, inputs: Inputs) -> dict[int, str]:

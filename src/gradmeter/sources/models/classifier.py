@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gradmeter.errors import DataError, InputError
+from gradmeter.errors import DataError, InputError, UnsupportedModelError
 from gradmeter.names import listed, look_alike
+from gradmeter.reading.network import NO_VALUES
 from gradmeter.sources.models.answering import trial_logits
 from gradmeter.sources.models.array_batch import ArrayBatch
 from gradmeter.sources.same_outputs import are_close, excerpt
@@ -79,9 +81,15 @@ class Classifier:
         """Move the network to a device.
 
         Raises:
-            InputError: if the device does not exist or has too little memory.
+            InputError: if the device does not exist, or has too little memory or no values.
+            UnsupportedModelError: if the network has no values.
         """
+        for name, tensor in chain(self.network.named_parameters(), self.network.named_buffers()):
+            if tensor.is_meta:
+                raise UnsupportedModelError(f"{self.name}: {name!r} {NO_VALUES}")
         try:
+            if torch.device(device).type == "meta":
+                raise RuntimeError("its tensors have no values")
             self.network.to(device)
         except (RuntimeError, AssertionError, ImportError) as error:  # torch raises any of these for a missing device
             reason = str(error).partition("\n")[0]

@@ -1,43 +1,66 @@
-"""Check the arrays `labels` and `class_names` of an `.npz` archive."""
+"""Read the arrays `labels` and `class_names` of an `.npz` archive."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from gradmeter.errors import DataError
 from gradmeter.names import encode_name
-from gradmeter.sources.samples.npz import Array
+from gradmeter.sources.samples.location import Location
+from gradmeter.sources.samples.npz import Array, read_arrays
+from gradmeter.sources.samples.sample import NO_LABEL
 
 LABELS, NAMES = "labels", "class_names"
 """Names of the two arrays."""
 
 
-def checked_labels(
-    path: str, arrays: dict[str, Array], count: int
-) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...] | None]:
-    """The labels [count] of an archive and the names of their classes; None for each that it does not have.
+@dataclass(frozen=True)
+class ArchiveLabels:
+    """The labels of an archive.
 
-    Args:
-        path: the name of the archive, for messages.
-        arrays: its arrays by name.
-        count: the number of samples.
-
-    Raises:
-        DataError: if the labels or names have another type or shape, or a label has no name.
+    Attributes:
+        numbers: the labels [N], `NO_LABEL` for samples without one; None if there are none that can be used.
+        classes: the names of their classes; None if there are none.
+        invalid: see `Source.invalid_labels`.
     """
-    labels = _checked_labels(path, arrays.get(LABELS), count)
-    if labels is None:
-        return None, None
-    classes = _class_names(path, arrays.get(NAMES))
-    if classes is not None and labels.max() >= len(classes):
-        raise DataError(
-            f"{path}: the largest label is {labels.max()}, but there are {len(classes)} class names; "
-            "expected a name for each class"
-        )
-    return labels, classes
+
+    numbers: npt.NDArray[np.int64] | None
+    classes: tuple[str, ...] | None = None
+    invalid: str = ""
+
+    @classmethod
+    def read(cls, location: Location, count: int) -> ArchiveLabels:
+        """Read the labels of an archive and check them.
+
+        Args:
+            location: the archive.
+            count: the number of samples.
+        """
+        path = location.name
+        try:
+            with location.open() as file:
+                arrays = read_arrays(path, (LABELS, NAMES), file)
+            numbers = _checked_labels(path, arrays.get(LABELS), count)
+            if numbers is None:
+                return cls(None)
+            classes = _class_names(path, arrays.get(NAMES))
+            if classes is not None and numbers.max() >= len(classes):
+                raise DataError(
+                    f"{path}: the largest label is {numbers.max()}, but there are {len(classes)} class names; "
+                    "expected a name for each class"
+                )
+        except DataError as error:
+            return cls(None, invalid=str(error))
+        return cls(numbers, classes)
+
+    def __getitem__(self, index: int) -> int | None:
+        """The label of one sample."""
+        label = NO_LABEL if self.numbers is None else int(self.numbers[index])
+        return None if label == NO_LABEL else label
 
 
 def _class_names(path: str, names: Array | None) -> tuple[str, ...] | None:
@@ -58,8 +81,11 @@ def _checked_labels(path: str, labels: Array | None, count: int) -> npt.NDArray[
             f"{path}: labels have dtype {labels.dtype} and shape {labels.shape}; expected an integer for each of the "
             f"{count:,} samples{_advice(labels, count)}; leave the array out if it holds no classes"
         )
-    if labels.min() < 0 or labels.max() > np.iinfo(np.int64).max:
-        raise DataError(f"{path}: labels range from {labels.min()} to {labels.max()}; expected class numbers from 0 on")
+    if labels.min() < NO_LABEL or labels.max() > np.iinfo(np.int64).max:
+        raise DataError(
+            f"{path}: labels range from {labels.min()} to {labels.max()}; expected class numbers from 0 on, or "
+            f"{NO_LABEL} for a sample without a label"
+        )
     return np.ascontiguousarray(labels, np.int64)
 
 

@@ -12,11 +12,10 @@ import numpy as np
 from gradmeter.errors import DataError
 from gradmeter.names import listed
 from gradmeter.sources.samples.archive_columns import read_column
-from gradmeter.sources.samples.archive_labels import LABELS, NAMES, checked_labels
+from gradmeter.sources.samples.archive_labels import LABELS, NAMES, ArchiveLabels
 from gradmeter.sources.samples.array_kind import ArrayField, ArrayKind, Arrays
 from gradmeter.sources.samples.arrays import IMAGES
 from gradmeter.sources.samples.location import Location
-from gradmeter.sources.samples.npz import read_arrays
 from gradmeter.sources.samples.npz_rows import ArrayRows, open_rows
 from gradmeter.sources.samples.sample import Encoded, Source
 
@@ -67,7 +66,7 @@ class ArrayArchive(Source):
     """The array `inputs` [N, ...], or arrays for several arguments of the network, and optional labels.
 
     Integers go to the network as int64, floats in the type of its weights, booleans as they are. `labels` is [N],
-    integers from 0 that index `class_names`, if there are any.
+    integers from 0 that index `class_names`, if there are any, or -1 for a sample without a label.
 
     Args:
         location: the archive.
@@ -100,9 +99,9 @@ class ArrayArchive(Source):
         self.arrays = ArrayKind(
             tuple(ArrayField.of(name, np.stack([sample[name] for sample in samples])) for name in arguments)
         )
-        with location.open() as file:
-            self._labels, self.classes = checked_labels(path, read_arrays(path, (LABELS, NAMES), file), self._count)
-        self.labelled = self._labels is not None
+        self._labels = ArchiveLabels.read(location, self._count)
+        self.classes, self.labelled = self._labels.classes, self._labels.numbers is not None
+        self.invalid_labels = self._labels.invalid
         self.columns = tuple(name for name in others if name not in (*arguments.values(), LABELS, NAMES))
         arrays = f"the array{'s' * (len(self.columns) > 1)} {listed(self.columns, _NAMED)}"
         self.note = f"the network does not get {arrays}" if self.columns else ""
@@ -118,8 +117,7 @@ class ArrayArchive(Source):
 
     def fetch(self, index: int) -> Encoded:
         """The bytes of one row of each array."""
-        label = None if self._labels is None else int(self._labels[index])
-        return Encoded(self.id(index), self._content(index), label)
+        return Encoded(self.id(index), self._content(index), self._labels[index])
 
     def column(self, name: str) -> Iterator[str | None]:
         """The values of another array [N] as texts; None for an empty one or NaN."""
@@ -133,8 +131,8 @@ class ArrayArchive(Source):
                 digest.update(f"{argument} {rows.dtype} {rows.shape}\0".encode())
                 for chunk in rows.chunks():
                     digest.update(chunk)
-            if self._labels is not None:
-                digest.update(self._labels.data)
+            if self._labels.numbers is not None:
+                digest.update(self._labels.numbers.data)
             self._hash = digest.hexdigest()
         return self._hash
 

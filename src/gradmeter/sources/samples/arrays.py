@@ -14,10 +14,10 @@ from PIL import Image
 
 from gradmeter.errors import DataError
 from gradmeter.sources.samples.archive_columns import read_column
-from gradmeter.sources.samples.archive_labels import LABELS, NAMES, checked_labels
+from gradmeter.sources.samples.archive_labels import LABELS, NAMES, ArchiveLabels
 from gradmeter.sources.samples.decoding import too_long
 from gradmeter.sources.samples.location import Location
-from gradmeter.sources.samples.npz import read_arrays
+from gradmeter.sources.samples.npz import array_names
 from gradmeter.sources.samples.npz_rows import ArrayRows, open_rows
 from gradmeter.sources.samples.sample import Encoded, Source
 
@@ -29,7 +29,8 @@ class ImageArchive(Source):
     """The arrays `images` and, if present, `labels` and `class_names` of an archive.
 
     `images` is [N, height, width] or [N, height, width, 1 or 3] in uint8 (0..255), bool or float (0..1). `labels` is
-    [N], integers from 0 that index `class_names`. `class_names` holds strings, bytes or integers.
+    [N], integers from 0 that index `class_names`, or -1 for an image without a label. `class_names` holds strings,
+    bytes or integers.
 
     Args:
         location: the archive.
@@ -43,7 +44,7 @@ class ImageArchive(Source):
         path = self.name = location.name
         self._location = location
         with location.open() as file:
-            arrays = read_arrays(path, (LABELS, NAMES), file)
+            arrays = array_names(path, file)
         if IMAGES not in arrays:
             raise DataError(f"{path} has no array 'images' or 'inputs', only {', '.join(arrays) or 'nothing'}")
         self._images = open_rows(location, [IMAGES])[IMAGES]
@@ -51,8 +52,9 @@ class ImageArchive(Source):
         self._count = self._images.shape[0]
         shape = self._images.shape[1:]
         self.decoder = _Pixels(self._images.dtype.str, shape[:2] if shape[2:] == (1,) else shape, mode)
-        self._labels, self.classes = checked_labels(path, arrays, self._count)
-        self.labelled = self._labels is not None
+        self._labels = ArchiveLabels.read(location, self._count)
+        self.classes, self.labelled = self._labels.classes, self._labels.numbers is not None
+        self.invalid_labels = self._labels.invalid
         if not self.labelled and shape[1:] in ((1,), (3,)):
             raise DataError(
                 f"{path}: images have shape {self._images.shape}; expected [N, height, width] or [N, height, width, "
@@ -71,8 +73,7 @@ class ImageArchive(Source):
 
     def fetch(self, index: int) -> Encoded:
         """The pixels of one image, not decoded."""
-        label = None if self._labels is None else int(self._labels[index])
-        return Encoded(self.id(index), self._images.row(index), label)
+        return Encoded(self.id(index), self._images.row(index), self._labels[index])
 
     def column(self, name: str) -> Iterator[str | None]:
         """The values of another array [N] as texts; None for an empty one or NaN."""
@@ -83,8 +84,8 @@ class ImageArchive(Source):
         digest = hashlib.sha256(f"{self._images.dtype} {self._images.shape}".encode())
         for chunk in self._images.chunks():
             digest.update(chunk)
-        if self._labels is not None:
-            digest.update(self._labels.data)
+        if self._labels.numbers is not None:
+            digest.update(self._labels.numbers.data)
         return digest.hexdigest()
 
 

@@ -29,7 +29,9 @@ _TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xlsx")
 _NO_IMAGES = ImageKind("RGB", 1)
 
 
-def open_source(data: str, image: ImageKind | None, *, arrays: ArrayKind | None = None, seed: int = 0) -> Source:
+def open_source(
+    data: str, image: ImageKind | None, *, arrays: ArrayKind | None = None, labels: bool = True, seed: int = 0
+) -> Source:
     """Open the source that DATA names.
 
     Args:
@@ -37,11 +39,12 @@ def open_source(data: str, image: ImageKind | None, *, arrays: ArrayKind | None 
             or a folder of Parquet files; "noise:uniform" or "noise:normal"; or a registered scheme or file type.
         image: the images that the classifier takes; None for a classifier of texts or arrays.
         arrays: the arrays that the classifier takes; None for a classifier of images or texts.
+        labels: whether labels are used; otherwise it does not matter if they are invalid.
         seed: the seed of noise.
 
     Raises:
-        DataError: if `data` does not exist or holds no samples (but readings, for example), or if it holds other
-            samples than the classifier takes, such as texts for a classifier of images.
+        DataError: if `data` does not exist or holds no samples (but readings, for example), holds other samples than
+            the classifier takes, such as texts for a classifier of images, or has labels that are used but invalid.
         InputError: if the kind of noise is unknown.
     """
     with stage(f"opening {Location(data).name}"):
@@ -52,6 +55,8 @@ def open_source(data: str, image: ImageKind | None, *, arrays: ArrayKind | None 
     if arrays is None and (source.arrays is not None or source.texts != (image is None)):
         expected = "texts, in a column of a Parquet file" if image is None else "images"
         raise DataError(f"{source.name} holds {given}; this model takes {expected}")
+    if labels and source.invalid_labels:
+        raise DataError(source.invalid_labels)
     return source
 
 

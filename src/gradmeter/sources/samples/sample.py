@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from gradmeter.sources.samples.array_kind import ArrayKind, Arrays
 
+NO_LABEL = -1
+"""The label of samples without one, as in test sets on the Hugging Face hub, and in scikit-learn."""
+
 # Names of columns and arrays that may hold labels, and the most of them in a note.
 _LIKE_LABELS, _NAMED = re.compile(r"label|target|class|categor|truth|^y$", re.IGNORECASE), 5
 
@@ -76,6 +79,7 @@ class Source(ABC):
         classes: the names of the classes in the order of the labels, encoded by `encode_name`; None if the samples have
             no labels or the classes no names.
         labelled: whether samples have labels.
+        invalid_labels: why the labels cannot be used, and are left out; empty if they can, or there are none.
         texts: whether samples are texts.
         arrays: the arrays that go to the network as they are; None for images and texts.
         decoder: decodes stored content to `Sample.content`; it can be pickled, and raises `Unreadable`.
@@ -87,6 +91,7 @@ class Source(ABC):
     name: str
     classes: tuple[str, ...] | None
     labelled: bool
+    invalid_labels: str = ""
     texts: bool = False
     arrays: ArrayKind | None = None
     note: str = ""

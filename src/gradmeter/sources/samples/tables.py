@@ -25,7 +25,7 @@ from gradmeter.sources.samples.left_out import Kind, LeftOut, is_hidden
 from gradmeter.sources.samples.location import Location
 from gradmeter.sources.samples.registry import register_file_type
 from gradmeter.sources.samples.rows import Rows
-from gradmeter.sources.samples.sample import Encoded, Source, Unreadable
+from gradmeter.sources.samples.sample import NO_LABEL, Encoded, Source, Unreadable
 from gradmeter.sources.samples.splits import splits_of
 
 _LABELS = ("label", "labels")
@@ -34,9 +34,6 @@ _METADATA = b"huggingface"
 
 MOST = 2**32
 """The most rows of a source: a damaged file may state any number of rows."""
-
-# The label of unlabelled rows in test sets on the Hugging Face hub.
-_NO_LABEL = -1
 
 
 @register_file_type(".parquet")
@@ -47,7 +44,7 @@ class ParquetTable(Source):
     such a column, the samples are texts, in the column of strings that is not the label. If there are several
     candidates, the column must be named `image` or `text`. The column `label` (or `labels`) holds names, or integers,
     also as floats or booleans, whose names may be in the metadata of the file, as Hugging Face's datasets library
-    writes them.
+    writes them; -1 stands for no label.
 
     Args:
         location: a Parquet file, or a folder of Parquet files, which are sorted by name.
@@ -72,19 +69,25 @@ class ParquetTable(Source):
         self._content = _content_column(self._full_name(self._files[0]), schema)
         self.texts = _is_text(schema.field(self._content).type)
         self.decoder = decode_text if self.texts else ImageDecoder(mode)
-        labels = [name for name in _LABELS if name in schema.names and name != self._content]
-        # Arrow gives a column the null type if all its values are missing: then there are no labels.
-        self._label = next((name for name in labels if not pa.types.is_null(schema.field(name).type)), None)
-        self._metadata_names: tuple[str, ...] | None = None
         self._footers: dict[str, str] = {}
-        self._groups = list(self._row_groups(schema))
+        self._schemas: dict[str, pa.Schema] = {}
+        self._groups = list(self._row_groups(schema.field(self._content)))
         self._ends = list(itertools.accumulate(rows for _, _, rows, _ in self._groups))
         if not self._ends or not self._ends[-1]:
             raise DataError(f"{path} has no rows; expected at least one")
         if min(rows for _, _, rows, _ in self._groups) < 0 or self._ends[-1] > MOST:
             raise DataError(f"{path} claims to have {self._ends[-1]:,} rows; expected at most {MOST:,}")
+        labels = [name for name in _LABELS if name in schema.names and name != self._content]
+        # Arrow gives a column the null type if all its values are missing: then there are no labels.
+        self._label = next((name for name in labels if not pa.types.is_null(schema.field(name).type)), None)
+        self.classes: tuple[str, ...] | None = None
+        self._numbers: dict[str, int] = {}
+        if self._label is not None:
+            try:
+                self.classes, self._numbers = self._class_names(schema.field(self._label))
+            except DataError as error:
+                self._label, self.invalid_labels = None, str(error)
         self.labelled = self._label is not None
-        self.classes, self._numbers = self._class_names(schema)
         read = [self._content] if self._label is None else [self._content, self._label]
         self._rows = Rows(location, pa.schema([schema.field(name) for name in read]))
         self.columns = tuple(f.name for f in schema if f.name not in read and not pa.types.is_nested(f.type))
@@ -113,7 +116,7 @@ class ParquetTable(Source):
             raise Unreadable("the row is empty")
         if isinstance(label, float | bool):
             label = int(label) if math.isfinite(label) else None
-        if label == _NO_LABEL:
+        if label == NO_LABEL:
             label = None
         if self._numbers and label is not None:
             if label not in self._numbers:
@@ -163,59 +166,63 @@ class ParquetTable(Source):
             zip(map(self._file_name, self._files), self._location.versions(self._files), strict=True)
         )
 
-    def _row_groups(self, schema: pa.Schema) -> Iterator[tuple[str, int, int, int]]:
+    def _row_groups(self, content: pa.Field) -> Iterator[tuple[str, int, int, int]]:
         """Check the files; yield (file, index of the row group, its rows, rows of the file before it)."""
         for file in self._files:
             metadata = self._metadata(file)
             self._footers[file] = _hash(metadata)
-            other = self._schema(file)
-            for name in (self._content, self._label):
-                if name is not None and (name not in other.names or other.field(name).type != schema.field(name).type):
-                    raise DataError(
-                        f"{self._full_name(file)}: column {name!r} is missing or of another type than in "
-                        f"{self._files[0]}; expected the same columns in all files"
-                    )
-            self._read_metadata_names(file, other)
+            self._schemas[file] = self._schema(file)
+            self._require(file, content)
             before = 0
             for number in range(metadata.num_row_groups):
                 rows = metadata.row_group(number).num_rows
                 yield file, number, rows, before
                 before += rows
 
-    def _read_metadata_names(self, file: str, schema: pa.Schema) -> None:
-        """Read class names from the metadata of a file; they must be the same in all files that have them."""
-        names = None if self._label is None else _metadata_names(schema, self._label)
-        if names is None:
-            return
-        if self._metadata_names not in (None, names):
+    def _require(self, file: str, field: pa.Field) -> None:
+        """Require that a file has a column, and of the same type as the first file."""
+        schema = self._schemas[file]
+        if field.name not in schema.names or schema.field(field.name).type != field.type:
             raise DataError(
-                f"{self._full_name(file)} has other class names than the files before it; expected the same names in "
-                "the same order: move it to another folder"
+                f"{self._full_name(file)}: column {field.name!r} is missing or of another type than in "
+                f"{self._files[0]}; expected the same columns in all files"
             )
-        self._metadata_names = names
 
-    def _class_names(self, schema: pa.Schema) -> tuple[tuple[str, ...] | None, dict[str, int]]:
+    def _metadata_names(self, label: str) -> tuple[str, ...] | None:
+        """The class names in the metadata of the files; they must be the same in all files that have them."""
+        found: tuple[str, ...] | None = None
+        for file, schema in self._schemas.items():
+            names = _metadata_names(schema, label)
+            if found is not None and names not in (None, found):
+                raise DataError(
+                    f"{self._full_name(file)} has other class names than the files before it; expected the same names "
+                    "in the same order: move it to another folder"
+                )
+            found = found or names
+        return found
+
+    def _class_names(self, label: pa.Field) -> tuple[tuple[str, ...] | None, dict[str, int]]:
         """The class names, and a mapping from name to number if the labels are names."""
-        if self._label is None:
-            return None, {}
-        label_type = schema.field(self._label).type
+        for file in self._files:
+            self._require(file, label)
+        in_metadata = self._metadata_names(label.name)
         advice = "expected integers or names: rename the column if it holds no classes"
-        if pa.types.is_integer(label_type) or pa.types.is_boolean(label_type):
-            return self._metadata_names, {}
-        if not _is_text(label_type) and not pa.types.is_floating(label_type):
-            raise DataError(f"{self.name}: column {self._label!r} is {label_type}; {advice}")
+        if pa.types.is_integer(label.type) or pa.types.is_boolean(label.type):
+            return in_metadata, {}
+        if not _is_text(label.type) and not pa.types.is_floating(label.type):
+            raise DataError(f"{self.name}: column {label.name!r} is {label.type}; {advice}")
         try:
-            columns = [self._column(file, self._label).unique().to_pylist() for file in self._files]
+            columns = [self._column(file, label.name).unique().to_pylist() for file in self._files]
         except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
             raise DataError(f"{self.name}: the labels cannot be read ({one_line(error)})") from error
-        labels = {label for column in columns for label in column if label is not None}
-        if _is_text(label_type):
+        labels = {value for column in columns for value in column if value is not None}
+        if _is_text(label.type):
             names = sorted(labels)
             return tuple(names), {name: number for number, name in enumerate(names)}
         # pandas turns integers into floats if some are missing.
-        if others := sorted(label for label in labels if not (math.isnan(label) or label.is_integer())):
-            raise DataError(f"{self.name}: column {self._label!r} contains {others[0]:g}; {advice}")
-        return self._metadata_names, {}
+        if others := sorted(value for value in labels if not (math.isnan(value) or _is_integer(value))):
+            raise DataError(f"{self.name}: column {label.name!r} contains {others[0]:g}; {advice}")
+        return in_metadata, {}
 
     def _column(self, file: str, name: str) -> pa.ChunkedArray:
         # Names repeat, so a dictionary needs less memory.
@@ -280,6 +287,11 @@ def _to_bytes(content: Any) -> bytes:
     if encoded is None:
         raise Unreadable("the row holds a path but no image; expected the encoded image in the field bytes")
     return bytes(encoded)
+
+
+def _is_integer(value: float) -> bool:
+    """Whether a float stands for one integer; larger ones stand for many."""
+    return value.is_integer() and abs(value) <= 2**53
 
 
 def _is_text(data_type: pa.DataType) -> bool:
