@@ -61,7 +61,7 @@ from gradmeter.reading.network import (
     require_same_logits,
     unwrapped,
 )
-from gradmeter.reading.probes import Mirror, Probe, named_probe
+from gradmeter.reading.probes import Mirror, Probe, join_scores, named_probe, scores_of
 from gradmeter.reading.probes.mirror import MIRROR
 from gradmeter.reading.pseudo_labels import (
     LABELS,
@@ -443,7 +443,7 @@ class GradientMeter:
             further={readings.pseudo_label: readings for readings in further},
             activations=Activations(self._outputs.layers, torch.cat(activations)) if activations else None,
             embedding=torch.cat([embedding for _, embedding in embeddings]) if has_embedding else None,
-            scores={name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores},
+            scores=join_scores([part.scores for part in parts]),
         )
 
     def _gradient_readings(
@@ -558,9 +558,7 @@ class GradientMeter:
         outputs: LayerOutputs,
     ) -> _TileReadings:
         with autocast_of_caller():  # a user's probe calls the network itself
-            scores = {
-                name: value for probe in self._probes for name, value in probe(self._network, tile, logits).items()
-            }
+            scores = scores_of(self._probes, self._network, tile, logits)
         return _TileReadings(
             logits,
             [start.log_scale for start in starts],

@@ -1,9 +1,10 @@
-"""Probes by name."""
+"""Probes by name, and the scores that they return."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from gradmeter.errors import InputError
@@ -13,10 +14,10 @@ from gradmeter.reading.probes.mirror import Mirror
 from gradmeter.reading.probes.odin import odin
 
 Probe = Callable[[nn.Module, Inputs, Tensor], dict[str, Tensor]]
-"""Maps a network in eval mode, the inputs of N samples and their logits [N, C] to scores by name, [N] float64 each.
+"""Maps a network in eval mode, the inputs of N samples and their logits [N, C] to scores [N] by name.
 
-It is called with gradients enabled, unless it has an attribute `needs_gradients` that is False, and must not change the
-network.
+The names must be the same for all inputs. It is called with gradients enabled, unless it has an attribute
+`needs_gradients` that is False, and must not change the network.
 """
 
 PROBES: dict[str, Probe] = {"odin": odin(), "mc_dropout": mc_dropout(), "mirror": Mirror()}
@@ -34,3 +35,39 @@ def named_probe(probe: str | Probe) -> Probe:
     if callable(probe):
         return probe
     raise InputError(f"unknown probe {probe!r}; expected one of {', '.join(PROBES)}, or a probe function")
+
+
+def scores_of(probes: Sequence[Probe], network: nn.Module, inputs: Inputs, logits: Tensor) -> dict[str, Tensor]:
+    """Call probes, and return their scores by name, [N] float64 each.
+
+    Raises:
+        InputError: if a probe does not return one number per sample for each name, or two return the same name.
+    """
+    scores = dict[str, Tensor]()
+    for probe in probes:
+        for name, score in probe(network, inputs, logits).items():
+            if name in scores:
+                raise InputError(f"two probes return the score {name!r}; expected different names")
+            if not isinstance(score, Tensor) or score.shape != logits.shape[:1] or score.is_complex():
+                given = f"{score.dtype} {tuple(score.shape)}" if isinstance(score, Tensor) else type(score).__name__
+                raise InputError(
+                    f"a probe returned the score {name!r} as {given}; expected one number per sample, a tensor of "
+                    f"shape ({len(logits)},)"
+                )
+            scores[name] = score.detach().double()
+    return scores
+
+
+def join_scores(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Join the scores of parts of a batch.
+
+    Raises:
+        InputError: if they have different names.
+    """
+    for part in parts[1:]:
+        if part.keys() != parts[0].keys():
+            raise InputError(
+                f"the probes return the scores {', '.join(parts[0])} of some inputs and {', '.join(part)} of others; "
+                "expected the same names for all inputs"
+            )
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
