@@ -1,13 +1,14 @@
 """TrustModels of networks whose layers' outputs cannot be read: traced ones, layers in torch.func, or no layers."""
 
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from gradmeter import GradientMeter, TrustModel
-from gradmeter.errors import GradmeterWarning
+from gradmeter.errors import GradmeterWarning, UnsupportedModelError
 
 pytestmark = pytest.mark.usefixtures("quick_fits")
 
@@ -34,6 +35,30 @@ def test_a_frame_of_the_readings_of_a_traced_network() -> None:
     expected = trust.predict_proba(IMAGES)
     for readings in (trust.meter(IMAGES).to_pandas(), trust.meter(IMAGES).to_arrow().replace_schema_metadata()):
         torch.testing.assert_close(trust.predict_proba(readings), expected)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.parametrize("reads", ["forward", "gradients"])
+def test_the_traced_form_of_a_network_is_not_judged_as_the_network_itself(reads: str, tmp_path: Path) -> None:
+    """It has the same weights and logits, but none of its layers would show anything: all inputs looked unfamiliar."""
+    torch.manual_seed(0)
+    network = Halved().eval()
+    TrustModel(GradientMeter(network), reads=reads).fit((IMAGES, LABELS)).save(tmp_path / "trust")
+    trust = TrustModel.load(tmp_path / "trust", torch.jit.trace(network, IMAGES))
+    with pytest.raises(UnsupportedModelError, match=r"calls none of the layers .* \(inside\), .* traced"):
+        trust.predict_proba(IMAGES)
+
+
+class Halved(nn.Module):
+    """No layer returns its logits, so no input of a layer is the embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = nn.Linear(64, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.inside(images.flatten(1)) / 2
+        return logits
 
 
 @pytest.mark.filterwarnings("ignore::gradmeter.errors.GradmeterWarning")

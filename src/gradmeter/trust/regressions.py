@@ -14,13 +14,13 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
+from gradmeter.trust.scaling import array_scaler
 from gradmeter.trust.sparse_regression import SparseLogisticRegression
 
 
 def _pipeline(**options: object) -> Pipeline:
-    return make_pipeline(StandardScaler(), LogisticRegression(**options))
+    return make_pipeline(array_scaler(), LogisticRegression(**options))
 
 
 def glm() -> Pipeline:
@@ -42,7 +42,7 @@ def elastic_net(lambda1: float = 0.5, lambda2: float = 0.5) -> Pipeline:
     """Return logistic regression with the penalty `lambda1 |w|_1 + lambda2 / 2 |w|_2^2`."""
     total = lambda1 + lambda2
     return make_pipeline(
-        StandardScaler(), SparseLogisticRegression(C=1 / total, l1_ratio=lambda1 / total, max_iter=100, tol=1e-10)
+        array_scaler(), SparseLogisticRegression(C=1 / total, l1_ratio=lambda1 / total, max_iter=100, tol=1e-10)
     )
 
 
@@ -52,7 +52,7 @@ def ridge_cv() -> Pipeline:
     It suits data with few wrong predictions.
     """
     return make_pipeline(
-        StandardScaler(),
+        array_scaler(),
         LogisticRegressionCV(
             Cs=[10 ** (-step / 2) for step in range(7)],
             l1_ratios=(0.0,),

@@ -84,7 +84,7 @@ class UnknownHead(BaseEstimator):  # type: ignore[misc]
             known = kinds == KNOWN
         columns = self._columns(distances, signed)
         self.scaler_ = StandardScaler().fit(columns)
-        scaled = self.scaler_.transform(columns)
+        scaled = standardised(self.scaler_, columns)
         C = float(np.clip(_C_PER_SAMPLE * np.count_nonzero(known), _SMALLEST_C, _LARGEST_C))
         # Shifted copies of the known inputs do not say how steep the odds of others are.
         chosen = self.factors is None and not self.distances_only_ and np.count_nonzero(known) < _FEW

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from gradmeter.errors import UnsupportedModelError
+from gradmeter.names import listed
 from gradmeter.reading.capture import SampleAxis, growing_dimension
 from gradmeter.reading.hooks import Hook, Hooks
 from gradmeter.reading.inputs import PROBE_SAMPLES, Inputs
@@ -25,6 +27,8 @@ _OTHERS = 5
 # Largest difference between a sample's output alone and in a batch, relative to the largest entry: large enough for
 # half precision, too small to confuse two samples.
 _TOLERANCE = 0.02
+# Layers in a message.
+_NAMED = 5
 
 _Options = tuple[tuple[int | str, Any], ...]
 _Kind = tuple[_Options, tuple[tuple[int, ...], ...]]
@@ -177,6 +181,9 @@ class OutputReader:
 
         Returns:
             Whether new sample axes were found.
+
+        Raises:
+            UnsupportedModelError: if the network calls none of the layers that an earlier reader found.
         """
         new = self._learn_axes(forward, inputs, unknown)
         if (text := self._texts.pop(inputs.options, None)) is not None:
@@ -236,6 +243,11 @@ class OutputReader:
                 routed |= _routed(self._outputs_of(forward, others, shapes=True), _OTHERS, alone, axes)
             separate = dict.fromkeys(layer for layer, _ in learned if axes.get((layer, 0)) and layer != "root")
             self.layers = tuple(layer for layer in separate if layer not in routed)
+        elif not any(layer in self.layers for layer, _ in many):
+            raise UnsupportedModelError(
+                f"the network calls none of the layers whose outputs were read before ({listed(self.layers, _NAMED)}), "
+                "as if it were traced or exported; expected the same network as before"
+            )
         (self._guessed if same else self._learned).add(kind)
         return True
 

@@ -11,7 +11,6 @@ from scipy.special import expit
 from scipy.stats import norm
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from gradmeter.stages import stage
 from gradmeter.trust.features import GRADIENTS as GRADIENT_FEATURES
@@ -21,6 +20,7 @@ from gradmeter.trust.labels.judge import Judge
 from gradmeter.trust.labels.mixture import Mixture, fit_mixture
 from gradmeter.trust.log_features import LogFeatures
 from gradmeter.trust.reads import FORWARD, GRADIENTS, ReadsChoice
+from gradmeter.trust.scaling import array_scaler
 
 Contents = NDArray[np.uint64]
 
@@ -154,7 +154,7 @@ class _Evidence:
     @classmethod
     def of(cls, inputs: LabelReadings, corruption: Corruption, given: Values, corrupted: Values) -> _Evidence:
         """Collect the judge's log odds [N] and [m], and the statistics of gradients."""
-        scaler = StandardScaler().fit(np.concatenate([given, corrupted])[:, None])
+        scaler = array_scaler().fit(np.concatenate([given, corrupted])[:, None])
         odds = scaler.transform(given[:, None]), scaler.transform(corrupted[:, None])
         statistics = _statistics(inputs, corruption)
         return cls(*(np.hstack(pair) for pair in zip(odds, statistics, strict=True)))
@@ -183,7 +183,7 @@ def _statistics(inputs: LabelReadings, corruption: Corruption) -> tuple[Values, 
         return values[0], values[1]
     rows = np.concatenate(values)
     components = PCA(min(_COMPONENTS, *rows.shape), whiten=True, random_state=0)
-    reduction = make_pipeline(StandardScaler(), components).fit(rows)
+    reduction = make_pipeline(array_scaler(), components.set_output(transform="default")).fit(rows)
     vary = components.explained_variance_ratio_ > _NEGLIGIBLE
     given, corrupted = (_OF_STATISTICS * reduction.transform(part)[:, vary] for part in values)
     return given, corrupted

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from gradmeter.errors import InputError
 from gradmeter.stages import stage
 from gradmeter.trust.labels.inputs import Labels
 from gradmeter.trust.one_thread import one_thread
+from gradmeter.trust.scaling import array_scaler
 
 # Each head is fitted to at most this many inputs.
 _MOST_ROWS = 20_000
@@ -69,7 +69,7 @@ def out_of_fold(
 
 
 def _head(strength: float) -> Pipeline:
-    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=300, tol=1e-3))
+    return make_pipeline(array_scaler(), LogisticRegression(C=strength, max_iter=300, tol=1e-3))
 
 
 def _best_strength(X: NDArray[np.float32], y: Labels) -> float:

@@ -79,7 +79,8 @@ def _directions(embedding: NDArray[Any], random: np.random.Generator) -> NDArray
     projection = None
     if dimensions > _DIMENSIONS and count > _DIMENSIONS:
         sample = np.sort(random.choice(count, min(count, _SAMPLED), replace=False))
-        projection = TruncatedSVD(_DIMENSIONS, random_state=0).fit(_scaled(np.asarray(embedding[sample], np.float32)))
+        projection = TruncatedSVD(_DIMENSIONS, random_state=0).set_output(transform="default")
+        projection.fit(_scaled(np.asarray(embedding[sample], np.float32)))
         dimensions = _DIMENSIONS
     directions = on_disk((count, dimensions), np.float32)
     for start in range(0, count, _SAMPLED):

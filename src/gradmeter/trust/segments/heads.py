@@ -14,9 +14,9 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss, mean_squared_error
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from gradmeter.errors import InputError
+from gradmeter.trust.scaling import array_scaler
 from gradmeter.trust.segments.features import SegmentFeature
 from gradmeter.trust.segments.scale import LogScale
 
@@ -82,7 +82,7 @@ def classification(
     # Another solver stops so early that rounding errors of the features, which depend on the batch, would show.
     candidates = {
         f"logistic regression, C = {strength:g}": make_pipeline(
-            scale, StandardScaler(), LogisticRegression(C=strength, solver="newton-cholesky")
+            scale, array_scaler(), LogisticRegression(C=strength, solver="newton-cholesky")
         )
         for strength in (0.001, 0.01, 0.1, 1.0)
     }
@@ -102,7 +102,7 @@ def regression(X: Values, iou: Values, image: NDArray[np.int64], axes: Sequence[
     """
     scale = LogScale.of(axes)
     candidates = {
-        f"ridge regression, penalty {penalty:g}": make_pipeline(scale, StandardScaler(), Ridge(alpha=penalty))
+        f"ridge regression, penalty {penalty:g}": make_pipeline(scale, array_scaler(), Ridge(alpha=penalty))
         for penalty in (1.0, 10.0, 100.0, 1000.0)
     }
     candidates["gradient boosting"] = HistGradientBoostingRegressor(**_TREES)
