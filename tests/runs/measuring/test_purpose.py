@@ -25,6 +25,10 @@ def test_outputs_of_another_machine_are_the_same() -> None:
     ]
 
 
+def test_earlier_versions_did_not_record_whether_there_are_labels() -> None:
+    assert changes({"data": "d"}, {"data": "d", "labelled": True}) == []
+
+
 def test_values_are_words() -> None:
     before = {"classes": None, "second look": False, "names": [str(number) for number in range(12)]}
     now = {"classes": ["cat", "dog"], "second look": True, "names": []}

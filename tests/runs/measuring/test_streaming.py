@@ -25,7 +25,7 @@ from gradmeter.errors import DataError, InputError, OutputError
 from gradmeter.reading.content import content_hashes
 from gradmeter.runs.measuring import MeasuredSet, Skipped, Work, measure
 from gradmeter.sources.models import Classifier
-from gradmeter.sources.samples import Source, Unreadable, open_source
+from gradmeter.sources.samples import Source, Unlabelled, Unreadable, open_source
 from gradmeter.sources.samples.location import Location
 from runs.measuring.small import KIND, Prepare, classifier, routed
 from sources.samples.pictures import encoded, save
@@ -121,6 +121,20 @@ def test_another_network_is_refused(folder: Path, tmp_path: Path) -> None:
         next(other.network.parameters()).mul_(2)
     with pytest.raises(OutputError, match="weights"):
         measure(other, source, tmp_path / "r")
+
+
+@pytest.mark.parametrize("names", [{}, {"class_names": np.array(["bird", "cat", "dog"])}], ids=["numbers", "names"])
+def test_readings_with_and_without_labels_are_not_mixed(names: dict[str, np.ndarray], tmp_path: Path) -> None:
+    images = np.arange(3 * 64, dtype=np.uint8).reshape(3, 8, 8)
+    np.savez(tmp_path / "data.npz", images=images, labels=np.arange(3), **names)
+    labelled = open_source(str(tmp_path / "data.npz"), KIND)
+    for first, second, words in (
+        (Unlabelled(labelled), labelled, "labelled was no, is yes"),
+        (labelled, Unlabelled(labelled), "labelled was yes, is no"),
+    ):
+        measure(classifier(), first, tmp_path / "r", Work(fresh=True))
+        with pytest.raises(OutputError, match=words):
+            measure(classifier(), second, tmp_path / "r")
 
 
 def aged(path: Path, seconds: float) -> None:

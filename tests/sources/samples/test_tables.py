@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from gradmeter.errors import DataError
-from gradmeter.sources.samples import ImageKind, Unreadable, open_source, tables
+from gradmeter.sources.samples import ImageKind, Unreadable, labels_elsewhere, open_source, tables
 from gradmeter.sources.samples.location import Location
 from gradmeter.sources.samples.tables import ParquetTable
 from sources.samples.pictures import encoded
@@ -283,11 +283,19 @@ def test_invalid_labels_matter_only_where_labels_are_used(labels: list[Any], mes
     require_unused_labels(tmp_path / "a.parquet", rf"a\.parquet.*{message}")
 
 
-def test_labels_that_not_all_files_have(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("labelled", "other"), [("a", "b"), ("b", "a")])
+def test_labels_that_not_all_files_have(labelled: str, other: str, tmp_path: Path) -> None:
     table = hub_table([1, 2], [0, 1], None)
-    pq.write_table(table, tmp_path / "a.parquet")
-    pq.write_table(table.drop(["label"]), tmp_path / "b.parquet")
-    require_unused_labels(tmp_path, r"b\.parquet: column 'label' is missing or of another type than in a\.parquet")
+    pq.write_table(table, tmp_path / f"{labelled}.parquet")
+    without = table.drop(["label"])
+    nulls = without.append_column("label", pa.nulls(2))
+    for content in (without, nulls):
+        pq.write_table(content, tmp_path / f"{other}.parquet")
+        require_unused_labels(
+            tmp_path, rf"{other}\.parquet: column 'label' is missing or of another .* {labelled}\.parquet"
+        )
+    # The column has the right name already.
+    assert labels_elsewhere(ParquetTable(Location(tmp_path / f"{other}.parquet"))) is None
 
 
 def require_unused_labels(path: Path, message: str) -> None:

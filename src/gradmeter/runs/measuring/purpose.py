@@ -15,6 +15,8 @@ CLASSES = "names of classes"
 """Key of the names of the samples' classes."""
 PLACE = "place"
 """Key of the absolute path or the address of the samples, of which earlier versions wrote none."""
+LABELLED = "labelled"
+"""Key of whether the samples have labels, of which earlier versions wrote nothing."""
 _PREPROCESSING = "preprocessing"
 # A value in the `repr` of a preprocessing: a number, a name, or a tuple of such.
 _VALUE = re.compile(r"(\w+)=(\([^()]*\)|[^(),=]+(?=[,)]))")
@@ -37,6 +39,8 @@ def changes(recorded: Manifest, purpose: Manifest) -> list[str]:
         differing.discard("data")
     if PLACE not in recorded or "data" in differing:  # written by an earlier version, or implied by the other name
         differing.discard(PLACE)
+    if LABELLED not in recorded:
+        differing.discard(LABELLED)
     # The noise of other arrays is other noise.
     if "arrays" in differing or has_same_outputs(recorded, purpose.get(OUTPUTS, ())):
         differing.discard(OUTPUTS)

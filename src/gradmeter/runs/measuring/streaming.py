@@ -21,7 +21,7 @@ from gradmeter.runs.measuring.dataset import PART, MeasuredSet, Skipped
 from gradmeter.runs.measuring.filling import cut, fill, place_of
 from gradmeter.runs.measuring.loading import Batch, explain_dead_workers, load_batches
 from gradmeter.runs.measuring.on_ray import part_size, ray_parts
-from gradmeter.runs.measuring.purpose import CLASSES, OUTPUTS, PLACE
+from gradmeter.runs.measuring.purpose import CLASSES, LABELLED, OUTPUTS, PLACE
 from gradmeter.runs.measuring.reader import Reader
 from gradmeter.runs.measuring.work import Measured, Work
 from gradmeter.sources.models import Classifier
@@ -182,6 +182,7 @@ def purpose_of(classifier: Classifier, source: Source, *, gradients: bool = True
         "data": source.name,
         PLACE: place_of(source),
         "samples": len(source),
+        LABELLED: source.labelled,
         CLASSES: source.classes,
         "contents": source.fingerprint(),
         **({} if source.arrays is None else {"arrays": source.arrays.to_json()}),

@@ -77,20 +77,21 @@ class ParquetTable(Source):
             raise DataError(f"{path} has no rows; expected at least one")
         if min(rows for _, _, rows, _ in self._groups) < 0 or self._ends[-1] > MOST:
             raise DataError(f"{path} claims to have {self._ends[-1]:,} rows; expected at most {MOST:,}")
-        labels = [name for name in _LABELS if name in schema.names and name != self._content]
-        # Arrow gives a column the null type if all its values are missing: then there are no labels.
-        self._label = next((name for name in labels if not pa.types.is_null(schema.field(name).type)), None)
+        file, label = self._label_column()
         self.classes: tuple[str, ...] | None = None
         self._numbers: dict[str, int] = {}
-        if self._label is not None:
+        if label is not None:
             try:
-                self.classes, self._numbers = self._class_names(schema.field(self._label))
+                self.classes, self._numbers = self._class_names(label, file)
             except DataError as error:
-                self._label, self.invalid_labels = None, str(error)
-        self.labelled = self._label is not None
-        read = [self._content] if self._label is None else [self._content, self._label]
-        self._rows = Rows(location, pa.schema([schema.field(name) for name in read]))
-        self.columns = tuple(f.name for f in schema if f.name not in read and not pa.types.is_nested(f.type))
+                label, self.invalid_labels = None, str(error)
+        self.labelled = label is not None
+        self._label = None if label is None else label.name
+        read = [schema.field(self._content), *([] if label is None else [label])]
+        self._rows = Rows(location, pa.schema(read))
+        empty = [name for name in _LABELS if name in schema.names and pa.types.is_null(schema.field(name).type)]
+        others = [f for f in schema if f not in read and f.name not in empty]
+        self.columns = tuple(field.name for field in others if not pa.types.is_nested(field.type))
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -172,20 +173,29 @@ class ParquetTable(Source):
             metadata = self._metadata(file)
             self._footers[file] = _hash(metadata)
             self._schemas[file] = self._schema(file)
-            self._require(file, content)
+            self._require_column(file, content, self._files[0])
             before = 0
             for number in range(metadata.num_row_groups):
                 rows = metadata.row_group(number).num_rows
                 yield file, number, rows, before
                 before += rows
 
-    def _require(self, file: str, field: pa.Field) -> None:
-        """Require that a file has a column, and of the same type as the first file."""
+    def _label_column(self) -> tuple[str, pa.Field | None]:
+        """The first file that has labels, and their column; None if there are none."""
+        for file, schema in self._schemas.items():
+            for name in _LABELS:
+                # Arrow gives a column the null type if all its values are missing: then there are no labels.
+                if name in schema.names and name != self._content and not pa.types.is_null(schema.field(name).type):
+                    return file, schema.field(name)
+        return "", None
+
+    def _require_column(self, file: str, field: pa.Field, other: str) -> None:
+        """Require that a file has a column with the name and type of a column in another file."""
         schema = self._schemas[file]
         if field.name not in schema.names or schema.field(field.name).type != field.type:
             raise DataError(
                 f"{self._full_name(file)}: column {field.name!r} is missing or of another type than in "
-                f"{self._files[0]}; expected the same columns in all files"
+                f"{other}; expected the same columns in all files"
             )
 
     def _metadata_names(self, label: str) -> tuple[str, ...] | None:
@@ -201,10 +211,10 @@ class ParquetTable(Source):
             found = found or names
         return found
 
-    def _class_names(self, label: pa.Field) -> tuple[tuple[str, ...] | None, dict[str, int]]:
-        """The class names, and a mapping from name to number if the labels are names."""
+    def _class_names(self, label: pa.Field, first: str) -> tuple[tuple[str, ...] | None, dict[str, int]]:
+        """The class names, and a mapping from name to number if the labels are names; `first` is a file with labels."""
         for file in self._files:
-            self._require(file, label)
+            self._require_column(file, label, first)
         in_metadata = self._metadata_names(label.name)
         advice = "expected integers or names: rename the column if it holds no classes"
         if pa.types.is_integer(label.type) or pa.types.is_boolean(label.type):
