@@ -13,6 +13,7 @@ from gradmeter.research.street import judges, run
 from gradmeter.research.street.pooled import Resampling
 from gradmeter.research.street.results import read_results
 from gradmeter.research.street.run import results_path
+from gradmeter.research.street.scenes import load_street
 from gradmeter.research.street.segments import METASEG, R2, WITH_GRADIENTS
 from gradmeter.research.street.study import StreetStudy, run_study
 from gradmeter.research.street.training import trained
@@ -50,8 +51,11 @@ def times(folder: Path) -> dict[Path, int]:
 
 
 @pytest.mark.slow
-def test_the_page_and_its_numbers(finished: Path) -> None:
+def test_the_page_and_its_numbers(street_data: Path, finished: Path) -> None:
     page = (finished / "street.md").read_text(encoding="utf-8")
+    street = load_street(street_data)
+    counts = f"{len(street.train)} for training, {len(street.val)} for validation, {len(street.test)} for test"
+    assert counts in page
     assert "\ngradmeter pixels study --data DIR\n" in page
     results = read_results(results_path(finished))
     assert [*results] == ["errors", "segments, all", "anomalies", "anomalies, learned", "segments, part"]

@@ -23,7 +23,7 @@ PAGE = "street.md"
 
 @dataclass(frozen=True)
 class Made:
-    """How the results were made: the commands, and sentences about versions and the machine."""
+    """How the results were made: the commands, and sentences about the scenes, versions and the machine."""
 
     commands: tuple[str, ...]
     provenance: tuple[str, ...]
@@ -98,10 +98,10 @@ def _counted(names: Sequence[str]) -> str:
 
 _INTRODUCTION = (
     "What do gradients say of a pixel that softmax, entropy and logits do not? Small segmentation networks are "
-    "trained from scratch on CamVid (Brostow, Fauqueur and Cipolla 2009; split of SegNet, 160 x 120 pixels: 367 "
-    "scenes for training, 101 for validation, 233 for test), once on all 11 classes and once without pedestrians and "
-    "bicyclists, which are void in training and anomalies in the test. Settings are chosen on validation scenes, "
-    "with one exception. All numbers and sentences on this page are written by the command; DIR holds `camvid.npz`."
+    "trained from scratch on CamVid (Brostow, Fauqueur and Cipolla 2009; split of SegNet), once on all 11 classes and "
+    "once without pedestrians and bicyclists, which are void in training and anomalies in the test. Settings are "
+    "chosen on validation scenes, with one exception. All numbers and sentences on this page are written by the "
+    "command; DIR holds `camvid.npz`."
 )
 
 _READING = (

@@ -20,7 +20,7 @@ from gradmeter.research.street.quality import Quality
 from gradmeter.research.street.results import read_results
 from gradmeter.research.street.run import Job, conclude, perform, results_path
 from gradmeter.research.street.sample import PIXELS
-from gradmeter.research.street.scenes import ARCHIVE, TITLES, load_street
+from gradmeter.research.street.scenes import ARCHIVE, TITLES, Street, load_street
 from gradmeter.research.street.training import EPOCHS
 from gradmeter.runs.engines import run_tasks
 from gradmeter.runs.progress import Nested, Progress, lone_stage
@@ -100,7 +100,7 @@ def run_study(study: StreetStudy, folder: Path, *, workers: int, console: Consol
         with Progress(console) as progress:
             run_tasks(conclude, [jobs], 1, Nested(progress, "results", 1))
     qualities = {lesson: [Quality.read(job.quality) for job in jobs if job.lesson == lesson] for lesson in TITLES}
-    made = Made(tuple(commands), _provenance(workers))
+    made = Made(tuple(commands), (_extent(load_street(study.data)), *_provenance(workers)))
     with lone_stage(console, "writing the page"):
         return write_page(read_results(results_path(folder)), qualities, made, folder)
 
@@ -111,6 +111,13 @@ def _clear(jobs: Sequence[Job]) -> None:
         for path in job.files():
             path.unlink(missing_ok=True)
     results_path(jobs[0].folder).unlink(missing_ok=True)
+
+
+def _extent(street: Street) -> str:
+    """A sentence about the scenes for the page."""
+    height, width = street.train.images.shape[1:3]
+    counts = f"{len(street.train)} for training, {len(street.val)} for validation, {len(street.test)} for test"
+    return f"Scenes of {width} x {height} pixels: {counts}."
 
 
 def _provenance(workers: int) -> tuple[str, ...]:
