@@ -159,6 +159,16 @@ def test_expected_of_a_confident_sample(gap: float) -> None:
         assert start.direction[0].tolist() == pytest.approx([-1, 1])
 
 
+def test_a_loss_that_takes_a_gradient_itself() -> None:
+    """Such as one with a penalty on the gradient."""
+
+    def penalised(z: Tensor) -> Tensor:
+        (gradient,) = torch.autograd.grad((z**3).sum(), z, create_graph=True)
+        return squared(z) + gradient.sum(1)
+
+    torch.testing.assert_close(derivative(start_vector(penalised)(logits())), 2 * logits() + 6 * logits())
+
+
 def test_losses_work_without_grad_mode_and_leave_the_logits_alone() -> None:
     z = logits()
     with torch.no_grad():

@@ -167,7 +167,7 @@ def _custom(loss: Loss) -> Callable[[Tensor], StartVector]:
 
 def _require_independent_losses(loss: Loss, logits: Tensor, losses: Tensor) -> None:
     """Raise InputError if the loss of the last sample depends on its batch, because readings must not."""
-    alone = loss(logits[-1:].clone()).detach()
+    alone = loss(logits[-1:].clone().requires_grad_()).detach()  # it may itself take a gradient
     if alone.shape != (1,) or not torch.allclose(alone, losses[-1:], _RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE):
         raise InputError(
             f"the loss of a sample is {losses[-1].item():.6g} in a batch of {len(losses)} and {alone.tolist()} alone; "

@@ -1,9 +1,9 @@
 """The account on the page of how settings were chosen; whoever changes a setting adds what it was chosen by."""
 
 SETTINGS = (
-    "The digit networks are trained on 60,000 images, the ResNet-18 on the same ones for two epochs; 20,000 images",
-    "are for validation. The colour networks are trained on 14,000 images, and 2,000 are for validation. Each network",
-    "has its own draw of images.",
+    "With the whole archives, the digit networks are trained on 60,000 images, the ResNet-18 on the same ones for two",
+    "epochs; 20,000 images are for validation. The colour networks are trained on 14,000 images, and 2,000 are for",
+    "validation. Each network has its own draw of images.",
     "",
     "The judge is fitted to validation images and to synthetic unknowns made from them (`gradmeter.trust.synthetic`:",
     "noise, blur, rotation, patches, blends, textures, distortions). Uniform noise, one of the concepts above, is",

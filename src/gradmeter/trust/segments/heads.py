@@ -72,10 +72,10 @@ def classification(
         InputError: if too few segments or images hit or miss.
     """
     hit, missed = int(np.count_nonzero(hits)), int(np.count_nonzero(~hits))
-    least = min(len(np.unique(image[hits])), len(np.unique(image[~hits])))
-    if min(hit, missed) < LEAST_OF_EACH or least < FOLDS:
+    of_hits, of_misses = (len(np.unique(image[rows])) for rows in (hits, ~hits))
+    if min(hit, missed) < LEAST_OF_EACH or min(of_hits, of_misses) < FOLDS:
         raise InputError(
-            f"{hit:,} segments hit and {missed:,} do not, in {least:,} or more images each; expected at least "
+            f"{hit:,} segments hit and {missed:,} do not, in {of_hits:,} and {of_misses:,} images; expected at least "
             f"{LEAST_OF_EACH} of both, in at least {FOLDS} images each"
         )
     scale = LogScale.of(axes)
