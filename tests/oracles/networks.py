@@ -1,5 +1,6 @@
 """A table of small networks, one for each way to build or use a layer."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,14 @@ def classifier(shape: tuple[int, ...], *body: nn.Module) -> nn.Sequential:
     with torch.no_grad():
         width = features(torch.zeros(2, *shape)).shape[1]
     return nn.Sequential(*features, nn.Linear(width, CLASSES))
+
+
+def with_same_parameters(layer: nn.Module) -> nn.Module:
+    """Another module with the same parameters, as `SyncBatchNorm.convert_sync_batchnorm` makes."""
+    other = copy.deepcopy(layer)
+    for name, parameter in layer.named_parameters():
+        setattr(other, name, parameter)
+    return other
 
 
 def randomise(model: nn.Module, seed: int = 0) -> nn.Module:

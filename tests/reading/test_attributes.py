@@ -412,7 +412,7 @@ def test_a_weight_that_each_call_replaces(frozen: bool) -> None:
     if frozen:
         assert_as_without_gradmeter(model, x, gradients=True)
     else:
-        with pytest.raises(UnsupportedModelError, match="creates new parameters in every call"):
+        with pytest.raises(UnsupportedModelError, match="creates new layers or parameters in every call"):
             GradientMeter(model)(x)
 
 

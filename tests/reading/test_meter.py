@@ -27,7 +27,17 @@ from modes import WithoutAutocast
 from oracles import loop
 from oracles.gradients import exact_log_scale, expected_readings, logits_of, per_sample, predicted_error
 from oracles.moments import assert_agree, eight
-from oracles.networks import CASES, Recipe, Residual, Tied, classifier, frozen, randomise, samples
+from oracles.networks import (
+    CASES,
+    Recipe,
+    Residual,
+    Tied,
+    classifier,
+    frozen,
+    randomise,
+    samples,
+    with_same_parameters,
+)
 
 EXACT = {"norms": 1e-10, "shapes": 1e-8}
 
@@ -1325,6 +1335,19 @@ def test_a_layer_that_was_replaced_is_measured() -> None:
     meter(x)
     model[0] = randomise(nn.Linear(5, 7, bias=False).double(), seed=3)
     assert_equal(meter(x), GradientMeter(model)(x), rtol=1e-12)
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_a_layer_that_was_replaced_with_its_parameters_is_read(gradients: bool) -> None:
+    model, x = build_case("linear")
+    meter = GradientMeter(model, gradients=gradients, activations=True)
+    expected = meter(x)
+    model[0] = with_same_parameters(model[0])
+    actual = meter(x)
+    assert actual.activations is not None
+    assert expected.activations is not None
+    assert torch.equal(actual.activations.values, expected.activations.values)
+    assert torch.equal(actual.values, expected.values)
 
 
 class Growing(nn.Module):

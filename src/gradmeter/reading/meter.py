@@ -50,12 +50,11 @@ from gradmeter.reading.network import (
     autocast_of_caller,
     logits_of,
     measuring,
-    modules_of,
     not_finite_gradients,
     not_finite_logits,
     owned_parameters,
+    ownership,
     owning_modules,
-    parameters_of,
     require_independent_samples,
     require_registered_parameters,
     require_same_logits,
@@ -213,7 +212,7 @@ class GradientMeter:
         self._layers = Layers(
             [[parameter.numel() for parameter in parameters.values()] for parameters in self._owned.values()]
         )
-        self._parameter_ids = list(map(id, parameters_of(modules_of(self._network))))
+        self._ownership = ownership(self._network)
         self._plans: dict[str, Plan] = {}
         self._tiles: dict[tuple[tuple[int, ...], ...], int] = {}
         # (layer, operation) pairs that are measured for one sample at a time.
@@ -327,19 +326,20 @@ class GradientMeter:
             NotFinite: an InputError that names the samples whose logits are not finite, or whose non-finite gradients
                 cannot be attributed to a sample.
             UnsupportedModelError: if the network mixes the samples of a batch, uses a parameter with gradients
-                disabled, or creates new parameters in every call.
+                disabled, or creates new layers or parameters in every call.
         """
         batch = Inputs.of(inputs, labels).for_network(self._network)
-        if self._parameters_changed():  # a layer was replaced since the last call
+        if self._has_other_layers():  # one was replaced since the last call
             self._look_up_parameters()
         keep_freed_memory()
         parts = self._tile_by_tile(batch)
-        if self._parameters_changed():  # a lazy layer was created in the forward pass
+        if self._has_other_layers():  # a lazy one was created in the forward pass
             self._look_up_parameters()
             parts = self._tile_by_tile(batch)
-            if self._parameters_changed():
+            if self._has_other_layers():
                 raise UnsupportedModelError(
-                    "the network creates new parameters in every call; expected a trained network, which keeps its own"
+                    "the network creates new layers or parameters in every call; expected a trained network, which "
+                    "keeps its own"
                 )
         readings = self._readings(parts)
         if batch.labels is not None:
@@ -350,8 +350,8 @@ class GradientMeter:
         self._warnings.padded_layers(self._outputs.padded)
         return readings
 
-    def _parameters_changed(self) -> bool:
-        return self._parameter_ids != list(map(id, parameters_of(modules_of(self._network))))
+    def _has_other_layers(self) -> bool:
+        return self._ownership != ownership(self._network)
 
     def _tile_by_tile(self, batch: Inputs) -> list[_TileReadings]:
         require_independent_samples(self._network)

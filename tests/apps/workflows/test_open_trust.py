@@ -48,7 +48,7 @@ def test_a_network_for_images_of_another_size(
     weights = trained().state_dict()
     weights["4.weight"] = torch.zeros(24, 200)
     save_file(weights, tmp_path / "larger.safetensors")
-    with pytest.raises(InputError, match="larger_network:network fails on samples as trust was fitted with") as raised:
+    with pytest.raises(InputError, match="larger_network:network fails on samples like those of trust") as raised:
         open_trust(Path("trust"), model="larger_network:network", weights=tmp_path / "larger.safetensors")
     assert "mat1 and mat2" in str(raised.value)
     assert "--" not in str(raised.value)

@@ -19,7 +19,7 @@ from gradmeter.reading.network import NotFinite
 from gradmeter.reading.pixels.meter import checked_pixels
 from gradmeter.reading.statistics import METRICS
 from oracles.moments import assert_agree
-from oracles.networks import randomise, samples
+from oracles.networks import randomise, samples, with_same_parameters
 from oracles.pixels import pixel_statistics
 from reading.pixels.networks import IMAGES, assert_pixels, doubled, interpolated, segmenter, shifted
 
@@ -390,6 +390,15 @@ def test_a_replaced_layer() -> None:
     meter = PixelMeter(network)
     meter(IMAGES)
     network.head = randomise(nn.Conv2d(6, 3, 3), seed=5)
+    assert_pixels(meter(IMAGES), "head", pixel_statistics(network, IMAGES, "head"))
+
+
+@pytest.mark.parametrize("layer", ["body", "head"])
+def test_a_layer_that_was_replaced_with_its_parameters(layer: str) -> None:
+    network = segmenter(nn.Conv2d(6, 4, 1))
+    meter = PixelMeter(network)
+    meter(IMAGES)
+    setattr(network, layer, with_same_parameters(network.get_submodule(layer)))
     assert_pixels(meter(IMAGES), "head", pixel_statistics(network, IMAGES, "head"))
 
 

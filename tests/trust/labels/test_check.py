@@ -1,5 +1,6 @@
 """LabelCheck finds planted errors, and says clearly what it cannot judge."""
 
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -172,6 +173,9 @@ def test_gradients_of_the_given_and_of_some_corrupted_labels() -> None:
     assert all(objections)
     assert {layer for layers in objections for layer in layers} <= {"0", "2"}
     assert not any(verdicts.layers[row] for row in np.flatnonzero(verdicts.p_label >= 0.9))
+    # In another process, too.
+    elsewhere = LabelCheck(reads="gradients").fit_predict(pickle.loads(pickle.dumps(readings)))
+    np.testing.assert_array_equal(elsewhere.p_label, verdicts.p_label)
 
 
 def test_gradients_that_were_not_read() -> None:

@@ -91,8 +91,8 @@ def _opened(recipe: Recipe, folder: Path, device: str) -> Classifier:
     except ClassifierFailed as error:  # which advises options that commands with a TrustModel do not have
         cause = error.__cause__ or error
         raise InputError(
-            f"{recipe.model} fails on samples as {folder} was fitted with ({type(cause).__name__}: {one_line(cause)}); "
-            "expected the network that it was fitted with, and its code and libraries as they were"
+            f"{recipe.model} fails on samples like those of {folder} ({type(cause).__name__}: {one_line(cause)}); "
+            "expected the network that it was fitted for, and its code and libraries as they were"
         ) from cause
 
 

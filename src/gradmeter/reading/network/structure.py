@@ -159,6 +159,16 @@ def parameters_of(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
     return [parameter for module in modules for parameter in module._parameters.values() if parameter is not None]
 
 
+def ownership(network: nn.Module) -> list[tuple[int, int]]:
+    """The identities of the modules that own parameters, and of these: others tell that a layer was replaced."""
+    return [
+        (id(module), id(parameter))
+        for module in modules_of(network)
+        for parameter in module._parameters.values()
+        if parameter is not None
+    ]
+
+
 def owning_modules(network: nn.Module) -> dict[str, nn.Module]:
     """The modules that own parameters directly, by name."""
     return {

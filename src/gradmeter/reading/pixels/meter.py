@@ -18,9 +18,8 @@ from gradmeter.reading.memory_format import in_memory_format
 from gradmeter.reading.network import (
     NotFinite,
     measuring,
-    modules_of,
+    ownership,
     owning_modules,
-    parameters_of,
     require_independent_samples,
     require_registered_parameters,
     unwrapped,
@@ -115,13 +114,10 @@ class PixelMeter:
     def _look_up_layers(self) -> None:
         self._modules = owning_modules(self._network)
         self._parameters = measurable_layers(self._network, biases=self.biases)
-        self._parameter_ids = self._current_parameters()
+        self._ownership = ownership(self._network)
         self._structures: dict[Any, Structure] = {}
         # Layers before the last with operations between that are not elementwise.
         self._mixing: set[str] = set()
-
-    def _current_parameters(self) -> list[int]:
-        return [*map(id, parameters_of(modules_of(self._network)))]
 
     def _require_measurable(self, layer: str) -> None:
         if layer in self._parameters:
@@ -202,7 +198,7 @@ class PixelMeter:
         return PixelReadings.concatenate(parts)
 
     def _structure(self, batch: Inputs) -> Structure:
-        if self._parameter_ids != self._current_parameters():  # a layer was replaced since the last call
+        if self._ownership != ownership(self._network):  # a layer was replaced since the last call
             self._look_up_layers()
         key = (batch.shapes, batch.options, tuple(tensor.dtype for tensor in batch.tensors))
         if key not in self._structures:

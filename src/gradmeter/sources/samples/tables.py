@@ -198,7 +198,7 @@ class ParquetTable(Source):
                 f"{other}; expected the same columns in all files"
             )
 
-    def _metadata_names(self, label: str) -> tuple[str, ...] | None:
+    def _names_in_metadata(self, label: str) -> tuple[str, ...] | None:
         """The class names in the metadata of the files; they must be the same in all files that have them."""
         found: tuple[str, ...] | None = None
         for file, schema in self._schemas.items():
@@ -215,7 +215,7 @@ class ParquetTable(Source):
         """The class names, and a mapping from name to number if the labels are names; `first` is a file with labels."""
         for file in self._files:
             self._require_column(file, label, first)
-        in_metadata = self._metadata_names(label.name)
+        in_metadata = self._names_in_metadata(label.name)
         advice = "expected integers or names: rename the column if it holds no classes"
         if pa.types.is_integer(label.type) or pa.types.is_boolean(label.type):
             return in_metadata, {}

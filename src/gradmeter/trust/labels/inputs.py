@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradmeter.errors import InputError
 from gradmeter.reading.content import content_hashes
@@ -160,35 +160,45 @@ def read_labels(meter: GradientMeter, inputs: Any, labels: Any, *, gradients: bo
     batch, classes = Inputs.of(inputs), label_tensor(labels)
     if len(classes) != batch.samples:
         raise InputError(f"{len(classes):,} labels for {batch.samples:,} inputs; expected one for each")
-
-    def read(by: GradientMeter, rows: Labels, others: Labels) -> Readings:
-        parts: list[Readings] = []
-        errors: list[NotFinite] = []
-        not_finite: list[int] = []
-        for start in range(0, len(rows), _BATCH):
-            tile = slice(start, start + _BATCH)
-            try:
-                parts.append(by(batch.rows(rows[tile].tolist()), _on(batch, others[tile])))
-            except NotFinite as error:
-                errors.append(error)
-                not_finite += rows[tile][[*error.rows]].tolist()
-        if errors:
-            raise NotFinite.of(not_finite, batch.samples, has_logits=errors[0].has_logits) from errors[0]
-        return Readings.concatenate(parts)
-
-    def at(rows: Labels, others: Labels) -> Readings:
-        return read(GradientMeter(meter.model, embedding=True, biases=meter.biases), rows, others)
-
-    readings = read(own, np.arange(batch.samples), classes.numpy())
+    readings = _read(own, batch, np.arange(batch.samples), classes.numpy())
     embedding = readings.logits if readings.embedding is None else readings.embedding
     return LabelReadings(
         classes.numpy(),
         readings.logits.float().cpu().numpy(),
         embedding.float().cpu().numpy(),
         given=readings if gradients else None,
-        at=at,
+        at=_GradientsAt(meter.model, meter.biases, batch),
         contents=content_hashes(inputs, meter.model),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _GradientsAt:
+    """Reads gradients of some inputs, by row, at other labels."""
+
+    model: nn.Module
+    biases: bool
+    batch: Inputs
+
+    def __call__(self, rows: Labels, labels: Labels) -> Readings:
+        return _read(GradientMeter(self.model, embedding=True, biases=self.biases), self.batch, rows, labels)
+
+
+def _read(meter: GradientMeter, batch: Inputs, rows: Labels, labels: Labels) -> Readings:
+    """Read rows of a batch at labels, in parts that fit into memory."""
+    parts: list[Readings] = []
+    errors: list[NotFinite] = []
+    not_finite: list[int] = []
+    for start in range(0, len(rows), _BATCH):
+        tile = slice(start, start + _BATCH)
+        try:
+            parts.append(meter(batch.rows(rows[tile].tolist()), _on(batch, labels[tile])))
+        except NotFinite as error:
+            errors.append(error)
+            not_finite += rows[tile][[*error.rows]].tolist()
+    if errors:
+        raise NotFinite.of(not_finite, batch.samples, has_logits=errors[0].has_logits) from errors[0]
+    return Readings.concatenate(parts)
 
 
 def _on(batch: Inputs, labels: Labels) -> Tensor:
