@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from apps.workflows.digits import MODULE, recipe
+from apps.workflows.digits import CLASSES, MODULE, recipe
 from gradmeter import GradientMeter, TrustModel
 from gradmeter.apps.workflows.fit import Fitted, fit
 from gradmeter.apps.workflows.open_trust import open_trust
@@ -52,6 +52,19 @@ def test_a_network_for_images_of_another_size(
         open_trust(Path("trust"), model="larger_network:network", weights=tmp_path / "larger.safetensors")
     assert "mat1 and mat2" in str(raised.value)
     assert "--" not in str(raised.value)
+
+
+def test_class_names_are_those_of_the_fit(at_place: Path, tmp_path: Path) -> None:
+    """Though a copy of the weights has other names in its metadata, or none."""
+    weights = load_file(at_place / "weights.safetensors")
+    save_file(weights, tmp_path / "named.safetensors", {"classes": json.dumps(CLASSES)})
+    named = replace(recipe(at_place), weights=tmp_path / "named.safetensors", classes=None)
+    fit(named, "validation", ["noise:uniform:200"], tmp_path / "trust", repetitions=100)
+    copy = tmp_path / "copy.safetensors"
+    for metadata in (None, {"classes": json.dumps(CLASSES[::-1])}):
+        save_file(weights, copy, metadata)
+        _, classifier = open_trust(tmp_path / "trust", model="digits_network:network", weights=copy)
+        assert classifier.classes == CLASSES
 
 
 @pytest.mark.parametrize("answer", [None, "none", [], [[1.0, "2"]], [[1.0], [1.0, 2.0]]], ids=str)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -177,7 +177,8 @@ def fit(
         raise InputError(f"score={score!r} with meta classifier {meta_classifier}; expected {P_CORRECT}, or gradmeter")
     opened = open_sets(classifier, known, unknowns, one_per=one_per)
     trust.notes = {
-        "recipe": recipe.to_json(),
+        # Other weights of the same network may have other class names, or none.
+        "recipe": replace(recipe, classes=classifier.classes).to_json(),
         "learned_from": [data.identity for data in opened],
         CLASSES: opened[0].classes,
         # Distinguishes the network from one with the same weights and another forward pass.
