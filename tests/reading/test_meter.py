@@ -650,7 +650,14 @@ def test_tied_weights_without_biases() -> None:
 # --- wrappers
 
 
+def with_compiled_parts(model: nn.Module) -> nn.Module:
+    for name, part in list(model.named_children()):
+        setattr(model, name, torch.compile(part, backend="eager"))
+    return model
+
+
 WRAPPERS: dict[str, Callable[[nn.Module], Any]] = {
+    "parts compiled": with_compiled_parts,
     "data parallel": nn.DataParallel,
     "compiled": lambda model: torch.compile(model, backend="eager"),
     "compiled in data parallel": lambda model: nn.DataParallel(torch.compile(model, backend="eager")),

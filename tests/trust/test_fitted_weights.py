@@ -73,6 +73,17 @@ def test_the_weights_of_a_network_without_buffers_get_another_type(dtype: torch.
         weights.warn_if_changed(model)
 
 
+def test_a_part_is_compiled(trust: TrustModel, tmp_path: Path) -> None:
+    expected = trust.predict_proba(images())
+    trust.save(tmp_path)
+    model = trust.meter.model
+    model[0] = torch.compile(model[0], backend="eager")  # type: ignore[index, operator]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert trust.predict_proba(images()).equal(expected)
+    assert TrustModel.load(tmp_path, model).predict_proba(images()).equal(expected)
+
+
 def test_a_forward_pass_in_train_mode_changes_buffers(trust: TrustModel) -> None:
     model = trust.meter.model.train()
     model(images())

@@ -50,6 +50,7 @@ from gradmeter.reading.network import (
     autocast_of_caller,
     logits_of,
     measuring,
+    named_layers,
     not_finite_gradients,
     not_finite_logits,
     owned_parameters,
@@ -120,7 +121,7 @@ class GradientMeter:
     The loss of a sample is -log p of its pseudo-label (for "predicted": Oberdiek, Rottmann, Gottschalk 2018, Eq. 5),
     in eval mode and without regularisation. A parameter's layer is the module that owns it directly; a shared parameter
     belongs to its first owner. Measuring restores the network's mode, hooks, `requires_grad`, `.grad` and buffers, and
-    the state of the random generators. Backward hooks do not run meanwhile.
+    the state of the random generators. Backward hooks of its modules do not run meanwhile.
 
     Args:
         model: any nn.Module that maps a batch to logits [N, C] (or to a dict with "logits" or an object with `.logits`)
@@ -202,6 +203,7 @@ class GradientMeter:
         self.read_outputs_of(output_layers)
 
     def _look_up_parameters(self) -> None:
+        self._modules = named_layers(self._network)
         self._owners = owning_modules(self._network)
         self._owned = owned_parameters(self._network, biases=self.biases)
         self._parameters = {
@@ -585,7 +587,7 @@ class GradientMeter:
 
     def _forward(self, inputs: Inputs, *, check_gradients: bool = False) -> _ForwardPass:
         with (
-            recorded_calls(ruled_modules(self._network)) as calls,
+            recorded_calls(ruled_modules(self._modules)) as calls,
             self._outputs.reading(inputs) as outputs,
         ):
             # The check takes time, so only graphs that have no plan yet are checked.

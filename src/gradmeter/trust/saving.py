@@ -19,7 +19,7 @@ from gradmeter.errors import DataError, GradmeterError, InputError, is_out_of_me
 from gradmeter.files import atomic_write, sweep
 from gradmeter.locks import locked
 from gradmeter.reading.meter import GradientMeter
-from gradmeter.reading.network import unwrapped, weights_hash
+from gradmeter.reading.network import uncompiled, unwrapped, weights_hash
 from gradmeter.reading.probes import Mirror, Probe
 from gradmeter.trust.calibrated import Calibrated
 from gradmeter.trust.estimators import dump_estimator, load_estimators, type_names
@@ -333,7 +333,7 @@ def _guarantee(saved: dict[str, Any] | None) -> Guarantee | None:
 
 
 def _shapes(network: nn.Module) -> dict[str, list[int]]:
-    return {name: list(parameter.shape) for name, parameter in unwrapped(network).named_parameters()}
+    return {uncompiled(name): list(parameter.shape) for name, parameter in unwrapped(network).named_parameters()}
 
 
 def _dtypes(network: nn.Module) -> str:

@@ -87,11 +87,11 @@ def module_rule(module: nn.Module) -> ModuleRule | None:
     return None
 
 
-def ruled_modules(network: nn.Module) -> dict[str, nn.Module]:
-    """The modules of a network that have a rule, by name."""
+def ruled_modules(modules: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """Those of the modules that have a rule, by name."""
     if not MODULE_RULES:
         return {}
-    return {name: module for name, module in network.named_modules() if module_rule(module) is not None}
+    return {name: module for name, module in modules.items() if module_rule(module) is not None}
 
 
 def measured_operations() -> tuple[str, ...]:

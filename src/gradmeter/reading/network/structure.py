@@ -29,6 +29,16 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
+def uncompiled(name: str) -> str:
+    """The name of a module or tensor without the parts that torch.compile of a part of the network adds."""
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+
+def named_layers(network: nn.Module) -> dict[str, nn.Module]:
+    """The modules of a network by name, as if no part of it were compiled."""
+    return {uncompiled(name): module for name, module in network.named_modules()}
+
+
 def owned_parameters(network: nn.Module, *, biases: bool) -> dict[str, dict[str, nn.Parameter]]:
     """The parameters to measure, by name, for each module that owns some directly ("root" is the network itself).
 
@@ -40,7 +50,8 @@ def owned_parameters(network: nn.Module, *, biases: bool) -> dict[str, dict[str,
     """
     owners: dict[str, dict[str, nn.Parameter]] = {}
     seen: set[int] = set()
-    for layer, module in network.named_modules():
+    modules = named_layers(network)
+    for layer, module in modules.items():
         if type(module).__module__.startswith(_QUANTISED):
             raise UnsupportedModelError(
                 f"layer {layer!r} ({type(module).__name__}) is quantised and has no gradient; "
@@ -61,7 +72,6 @@ def owned_parameters(network: nn.Module, *, biases: bool) -> dict[str, dict[str,
             owners.setdefault(layer or "root", {})[name] = parameter
     if not owners:
         raise UnsupportedModelError("the network has no parameters; expected a trained classifier")
-    modules = dict(network.named_modules())
     reserved = [name for name in ("all", "root") if name in modules and (name == "all" or "root" in owners)]
     if reserved:
         raise UnsupportedModelError(
@@ -173,6 +183,6 @@ def owning_modules(network: nn.Module) -> dict[str, nn.Module]:
     """The modules that own parameters directly, by name."""
     return {
         name or "root": module
-        for name, module in network.named_modules()
+        for name, module in named_layers(network).items()
         if any(True for _ in module.parameters(recurse=False))
     }

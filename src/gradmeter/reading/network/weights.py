@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter.errors import UnsupportedModelError, one_line
-from gradmeter.reading.network.structure import NO_VALUES
+from gradmeter.reading.network.structure import NO_VALUES, named_layers, uncompiled
 from gradmeter.stages import stage
 
 
@@ -27,7 +27,7 @@ def weights_hash(network: nn.Module) -> str:
             "the network's parameters and buffers"
         ) from error
     with stage("hashing the weights", len(state)) as advance:
-        for name, value in sorted(state.items()):
+        for name, value in sorted({uncompiled(key): value for key, value in state.items()}.items()):
             if isinstance(value, Tensor):  # a module may add other state
                 if value.is_meta:
                     raise UnsupportedModelError(f"{name!r} {NO_VALUES}")
@@ -46,7 +46,7 @@ def adapters_in_use(network: nn.Module) -> list[tuple[str, tuple[str, ...]]]:
     """The layers that have adapters, as of peft, and which of these they use now: the weights do not tell."""
     return [
         (name, () if module.disable_adapters else tuple([active] if isinstance(active, str) else active))
-        for name, module in network.named_modules()
+        for name, module in named_layers(network).items()
         if isinstance(getattr(type(module), "disable_adapters", None), property)
         # Before peft 0.15 a layer that it saves whole, as a new last one, has no list of them; layers of others may
         # have nothing but a list.
