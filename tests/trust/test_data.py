@@ -85,6 +85,8 @@ KNOWN: dict[str, tuple[GradientMeter, Callable[[Path], Any]]] = {
     "one batch of a loader": (METER, lambda _: next(iter(DataLoader(TensorDataset(IMAGES, LABELS), batch_size=60)))),
     "pair of readings": (METER, lambda _: (WHOLE, LABELS)),
     "pair of a table": (METER, lambda _: (WHOLE.to_arrow(), pd.Series(LABELS.numpy()))),
+    "pair with Arrow's array": (METER, lambda _: (IMAGES, pa.array(LABELS.numpy()))),
+    "pair with a column": (METER, lambda _: (WHOLE.to_arrow(), labelled()["label"])),
     "Arrow table": (METER, lambda _: labelled()),
     "pandas frame": (METER, lambda _: labelled().to_pandas()),
     "pandas frame of a file": (METER, parquet),

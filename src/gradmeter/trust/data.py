@@ -294,7 +294,7 @@ def _is_pair(data: Any) -> bool:
     labels = data[1]
     if isinstance(labels, list):
         return all(isinstance(label, int | np.integer) for label in labels)
-    return labels is None or bool(getattr(labels, "ndim", None) == 1)
+    return labels is None or isinstance(labels, pa.Array | pa.ChunkedArray) or getattr(labels, "ndim", None) == 1
 
 
 def _require_labels(data: Any) -> None:
@@ -317,7 +317,7 @@ def _require_labels(data: Any) -> None:
 
 
 def label_tensor(labels: Any) -> Tensor:
-    """Convert labels in a tensor, an array, a list or a pandas series to a tensor [N] int64.
+    """Convert labels in a tensor, an array, a list, a pandas series or an Arrow column to a tensor [N] int64.
 
     Raises:
         InputError: if they are not integers in one dimension, or too large.
