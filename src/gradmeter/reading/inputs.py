@@ -175,6 +175,12 @@ class Inputs:
         selected = self.map(lambda tensor: tensor[chosen])
         return replace(selected, labels=None if self.labels is None else self.labels[chosen])
 
+    def spread(self, most: int) -> Inputs:
+        """At most so many of the samples, evenly spaced."""
+        if self.samples <= most:
+            return self
+        return self.rows(torch.linspace(0, self.samples - 1, most, device="cpu").round().long().tolist())
+
     def probe(self) -> Inputs:
         """Samples to find out how a network treats a batch; unless all are equal, the last differs from the others."""
         different: list[int] = []

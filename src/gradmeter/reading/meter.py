@@ -368,7 +368,10 @@ class GradientMeter:
         if self.activations:
             self._warnings.mask(batch)
         with torch.set_grad_enabled(self.gradients):  # as in `_measure`: PyTorch may call other layers without
-            self._outputs.learn_lengths(partial(answer, self._network), batch)
+            forward = partial(answer, self._network)
+            self._outputs.learn_lengths(forward, batch)
+            # Of all parts of the batch: neighbours may be of equal length.
+            self._outputs.learn(forward, batch.spread(self._tile or _SMALLEST_TILE))
         parts, start = [], 0
         while start < batch.samples:
             size = self._tile or self._tiles.get(batch.shapes, _SMALLEST_TILE)

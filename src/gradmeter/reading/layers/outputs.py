@@ -24,6 +24,8 @@ from gradmeter.reading.statistics import Moments, merged, statistics_of
 
 # Samples of other content, made from one.
 _OTHERS = 5
+# Samples that are also passed in the opposite order, to see whether the network sorts them.
+_ORDERED = 8
 # Largest difference between a sample's output alone and in a batch, relative to the largest entry: large enough for
 # half precision, too small to confuse two samples.
 _TOLERANCE = 0.02
@@ -134,8 +136,9 @@ class OutputReader:
     """Collects the outputs of a network's layers.
 
     Networks fold, transpose and window their batches. The sample axis of an output is found by comparing the outputs
-    for three samples with those for the last of them alone. Outputs that do not separate the samples are left out, and
-    so are layers whose calls or shapes depend on the content, as where a network routes samples to different layers.
+    for three samples with those for the last of them alone, and the order of its rows by passing samples in the
+    opposite order. Outputs that do not separate the samples, or have them in another order, are left out, and so are
+    layers whose calls or shapes depend on the content, as where a network routes samples to different layers.
 
     Args:
         modules: the layers by name.
@@ -158,6 +161,8 @@ class OutputReader:
         self._activations, self._embedding = activations, embedding
         # By the options of the inputs; None for outputs that do not separate the samples.
         self._axes: defaultdict[_Options, dict[Call, SampleAxis | None]] = defaultdict(dict)
+        # By the same options: the outputs with their rows in another order than the samples'.
+        self._unordered: defaultdict[_Options, set[Call]] = defaultdict(set)
         # By the same options: the axes of each output's rows that are shorter for a shorter text.
         self._positions: dict[_Options, dict[Call, Sequence[int]]] = {}
         # Until the sample axes are known.
@@ -229,13 +234,21 @@ class OutputReader:
         many, alone = self._outputs_of(forward, probe), self._outputs_of(forward, probe.rows([PROBE_SAMPLES - 1]))
         # Nor do outputs over which a NaN has spread.
         same = same or any(bool(output.isnan().any()) for output in many.values())
-        learned = {call: _axis(many[call], alone[call]) for call in many if call in alone}
+        learned = {
+            call: None if call in self._unordered[inputs.options] else _axis(many[call], alone[call])
+            for call in many
+            if call in alone
+        }
         for call, axis in learned.items():
             known = axes.get(call)
             fitting = None if known is None else known.adapted(many[call].shape, PROBE_SAMPLES)
             # Equal samples, and one position per sample, show less than what is known already.
             if call not in axes or (axis is not None and axis != fitting and not (same and fitting)):
                 axes[call] = axis
+        if inputs.samples > 1:
+            for call in self._out_of_order(forward, inputs.spread(_ORDERED), axes):
+                axes[call] = None
+                self._unordered[inputs.options].add(call)
         if not self.layers:
             routed = _routed(many, PROBE_SAMPLES, alone, axes)
             with suppress(Exception):  # not every network takes every content, and PyTorch cannot order every dtype
@@ -250,6 +263,32 @@ class OutputReader:
             )
         (self._guessed if same else self._learned).add(kind)
         return True
+
+    def _out_of_order(
+        self, forward: Callable[[Inputs], Any], inputs: Inputs, axes: Mapping[Call, SampleAxis | None]
+    ) -> set[Call]:
+        """The outputs whose rows are not in the order of the samples, as where a network sorts these by length."""
+
+        def summaries(inputs: Inputs) -> dict[Call, Tensor]:
+            found: dict[Call, Tensor] = {}
+
+            def keep(call: Call, activation: Any, output: Tensor) -> None:
+                known = axes.get(call)
+                axis = None if known is None else known.adapted(output.shape, inputs.samples)
+                if axis is not None and output.numel():
+                    rows = torch.nan_to_num(axis.rows(output.detach(), inputs.samples).flatten(1).float())
+                    found[call] = torch.stack([rows.amin(1), rows.amax(1), rows.norm(dim=1)], dim=1)
+
+            with self.observe(keep):
+                forward(inputs)
+            return found
+
+        forth, back = summaries(inputs), summaries(inputs.rows([*reversed(range(inputs.samples))]))
+        return {
+            call
+            for call, rows in forth.items()
+            if call not in back or bool(((rows - back[call].flip(0)).abs() > _TOLERANCE * rows.abs().amax(0)).any())
+        }
 
     def _positions_of(self, text: _Text) -> dict[Call, Sequence[int]]:
         """Which axes of each output are shorter for a sample without its padding; of an image's outputs none is."""
