@@ -32,7 +32,8 @@ def expected_readings(
     for row, error in zip(logits, start(logits.detach()), strict=True):
         gradients = torch.autograd.grad(row, list(double.parameters()), error, retain_graph=True, allow_unused=True)
         rows.append([_flat(*pair) for pair in zip(double.parameters(), gradients, strict=True)])
-    owners = [name.rpartition(".")[0] or "root" for name, _ in double.named_parameters()]
+    names = [name.replace("_orig_mod.", "") for name, _ in double.named_parameters()]  # of compiled parts
+    owners = [name.rpartition(".")[0] or "root" for name in names]
     layers = tuple(dict.fromkeys(owners))
     values = [[_joined(row, owners, layer) for layer in layers] + [eight_of_one(np.concatenate(row))] for row in rows]
     return (*layers, "all"), np.array(values)

@@ -70,3 +70,36 @@ def test_a_layer_that_was_read_before_is_read_sample_by_sample(network: Sorting)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         meter(x[:1])
+
+
+class Routing(nn.Module):
+    """Sends each token [N, 4, 5] to one of two experts, by index."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.gate, self.head = nn.Linear(5, 6), nn.Linear(6, 2), nn.Linear(6, 3)
+        self.experts = nn.ModuleList([nn.Linear(6, 6), nn.Linear(6, 6)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.stem(x).flatten(0, 1)
+        chosen, out = self.gate(tokens).argmax(1), torch.zeros_like(tokens)
+        for number, expert in enumerate(self.experts):
+            rows = (chosen == number).nonzero()[:, 0]
+            out = out.index_add(0, rows, expert(tokens[rows]))
+        logits: Tensor = self.head(out.unflatten(0, x.shape[:2]).mean(1))
+        return logits
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_first_batch_of_blank_samples(seed: int) -> None:
+    """All their tokens go to one expert, as if it were a layer for all."""
+    torch.manual_seed(seed)
+    network = Routing().double().eval()
+    meter = GradientMeter(network, gradients=False, activations=True)
+    meter(torch.zeros(3, 4, 5, dtype=torch.float64))
+    x = torch.randn(9, 4, 5, dtype=torch.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GradmeterWarning)
+        together = meter(x).activations
+        alone = torch.cat([meter(row[None]).activations.values for row in x])
+    assert torch.allclose(together.values, alone, atol=1e-9)

@@ -2,6 +2,8 @@
 
 import pickle
 import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -193,8 +195,9 @@ def test_networks_without_gradients_can_be_read(name: str) -> None:
     torch.testing.assert_close(reader(model)(X).logits, model(X).detach())
 
 
-def test_equal_samples_do_not_show_that_a_network_mixes_them() -> None:
-    meter = reader(Recipe(lambda m, x: m.dense(x - x.mean(0)), dense=nn.Linear(5, 3)).eval())
+@pytest.mark.parametrize("make", [reader, partial(GradientMeter, activations=True)])
+def test_equal_samples_do_not_show_that_a_network_mixes_them(make: Callable[[nn.Module], GradientMeter]) -> None:
+    meter = make(Recipe(lambda m, x: m.dense(x - x.mean(0)), dense=nn.Linear(5, 3)).eval())
     meter(torch.ones(1, 5))
     meter(torch.ones(4, 5))
     with pytest.raises(UnsupportedModelError):

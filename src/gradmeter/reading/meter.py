@@ -480,6 +480,7 @@ class GradientMeter:
         if forward.outputs.unknown and learn(unknown=True):
             forward = self._forward(tile)
         if forward.outputs.unfit:
+            self._require_independent_outputs(tile)
             raise Inseparable(forward.outputs.unfit)
         plan = self._known_plan(forward) or self._probed_plan(forward, tile) or self._plan(forward)
         # A sample alone does not show how a tile is measured.
@@ -530,9 +531,9 @@ class GradientMeter:
             logits, outputs = self._outputs_of(tile)
             if outputs.unknown and learn(unknown=True):
                 logits, outputs = self._outputs_of(tile)
+            self._require_independent_outputs(tile)
             if outputs.unfit:
                 raise Inseparable(outputs.unfit)
-            self._require_independent_outputs(tile)
         if tile.shapes not in self._tiles:
             samples = outputs.samples_in(_OUTPUT_BYTES)
             self._tiles[tile.shapes] = _UNOBSERVED_TILE if samples is None else max(_SMALLEST_TILE, samples)
@@ -548,8 +549,8 @@ class GradientMeter:
         if kind in self._independent or tile.samples == 1:
             return
         probe = tile.probe()
-        alone = logits_of(self._network, probe.rows([PROBE_SAMPLES - 1]), {})
-        require_same_logits(alone[0], logits_of(self._network, probe, {})[-1])
+        alone = logits_of(self._network, probe.rows([PROBE_SAMPLES - 1]), {}).detach()
+        require_same_logits(alone[0], logits_of(self._network, probe, {}).detach()[-1])
         # Equal samples may hide that the network mixes them.
         if not probe.are_equal(-1, -2):
             self._independent.add(kind)

@@ -193,6 +193,16 @@ def test_a_file_that_was_skipped_and_is_repaired_is_measured(folder: Path, tmp_p
 
 
 @pytest.mark.usefixtures("small_parts")
+def test_a_repaired_file_whose_name_begins_that_of_another(folder: Path, tmp_path: Path) -> None:
+    """An id with a colon may be that of a file; it is not always one of several samples in a file."""
+    out = tmp_path / "r"
+    (folder / "cat/00.png").rename(folder / "cat/04.png:1.png")
+    first = measure(classifier(), open_source(str(folder), KIND), out)
+    save(folder / "cat/04.png", 7)
+    assert measure(classifier(), open_source(str(folder), KIND), out).rows == first.rows + 1
+
+
+@pytest.mark.usefixtures("small_parts")
 def test_a_file_that_may_be_read_now_is_measured(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Permissions do not change when it was modified."""
     read, out = Location._read, tmp_path / "r"

@@ -1,7 +1,8 @@
-"""Check whether operations that index the samples keep them in order.
+"""Check whether operations keep the samples of a batch in order.
 
-Networks sort sequences by length, for example. A batch that is sorted already stays in order, so a probe in order says
-nothing about other batches.
+Networks sort sequences by length, for example, or dispatch samples to experts. A batch that is sorted already stays in
+order, so a probe in order says nothing about other batches. Where samples are indexed, each batch shows it; where they
+are multiplied with a permutation, it does not.
 """
 
 from __future__ import annotations
@@ -19,6 +20,25 @@ from gradmeter.reading.capture.sample_axis import Shape
 # Operations whose indices refer to their input; those of other operations refer to their output.
 _READING = ("IndexBackward0", "IndexSelectBackward0", "GatherBackward0", "MaskedSelectBackward0")
 _MASKED = ("MaskedSelectBackward0", "MaskedScatterBackward0")
+
+# Operations that can move rows without an index: for each input the dimensions along which they mix or select, None for
+# all.
+_MIXED: dict[str, dict[int, tuple[int, ...] | None]] = {
+    "MmBackward0": {0: (1,), 1: (0,)},
+    "AddmmBackward0": {1: (1,), 2: (0,)},
+    "SparseAddmmBackward0": {2: (0,)},
+    "BmmBackward0": {0: (2,), 1: (1,)},
+    "BaddbmmBackward0": {1: (2,), 2: (1,)},
+    "AddbmmBackward0": {1: (0, 2), 2: (0, 1)},
+    "MvBackward0": {0: (1,), 1: (0,)},
+    "AddmvBackward0": {1: (1,), 2: (0,)},
+    "DotBackward0": {0: None, 1: None},
+    "EmbeddingBackward0": {0: (0,)},
+    "EmbeddingBagBackward0": {0: (0,)},
+    "TakeBackward0": {0: None},
+    "SegmentReduceBackward0": {0: None},
+    "PutBackward0": {0: None, 1: None},
+}
 
 Indexed = tuple[int, int]
 """Position of an operation in `Graph.nodes`, and the dimension that it indexes."""
@@ -90,3 +110,29 @@ def in_order(graph: Graph, place: Indexed, samples: int) -> bool:
     rows = torch.arange(samples, device=index.device)
     outermost, innermost = index.reshape(samples, -1), index.reshape(-1, samples)
     return bool((outermost == rows.unsqueeze(1)).all()) or bool((innermost == rows).all())
+
+
+def may_move_samples(graph: Graph, fewer: list[list[Shape]]) -> bool:
+    """Whether an operation may move samples in a way that no index shows, as the product with a permutation does.
+
+    It mixes along a dimension that grows with the batch, or has an output of which two dimensions grow.
+
+    Args:
+        graph: graph of some samples.
+        fewer: shapes of the outputs of the same operations for fewer samples.
+    """
+
+    def growing(node: Node, output: int) -> set[int]:
+        sizes = zip(output_shapes(node)[output], fewer[graph.index[node]][output], strict=False)
+        return {dim for dim, (many, few) in enumerate(sizes) if many != few}
+
+    for node in graph.nodes:
+        if any(len(growing(node, output)) > 1 for output in range(len(output_shapes(node)))):
+            return True
+        for number, dims in _MIXED.get(node.name(), {}).items():
+            child, output = node.next_functions[number]
+            if child in graph.index:
+                grown = growing(child, output)
+                if grown if dims is None else grown.intersection(dims):
+                    return True
+    return False

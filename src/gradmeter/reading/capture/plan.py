@@ -20,7 +20,7 @@ from torch.autograd.graph import Node
 from gradmeter.errors import UnsupportedModelError
 from gradmeter.reading.capture.calls import Call
 from gradmeter.reading.capture.graph import Graph, output_shapes
-from gradmeter.reading.capture.order import Indexed, in_order, indexed
+from gradmeter.reading.capture.order import Indexed, in_order, indexed, may_move_samples
 from gradmeter.reading.capture.ownership import axis_of, each_alone, gradients_at, owned_gradients, owners_of
 from gradmeter.reading.capture.sample_axis import (
     OwnedRows,
@@ -79,6 +79,7 @@ class Plan:
         gradients: gradients of the outputs of each operation, by its index, if planning has computed them for this
             batch and loss; no further backward pass is needed then.
         indexed: the operations that index the samples; the plan is valid if they keep the samples in order.
+        moves: whether other operations may put the samples in another order.
     """
 
     operations: tuple[Planned, ...]
@@ -88,11 +89,14 @@ class Plan:
     deferred: bool = False
     gradients: Mapping[int, tuple[Tensor | None, ...]] | None = None
     indexed: tuple[Indexed, ...] = ()
+    moves: bool = False
 
     @property
     def unordered(self) -> bool:
-        """Whether the samples lie in an arbitrary order in some output."""
-        return any(isinstance(axis, OwnedRows | Scattered) for planned in self.operations for axis in planned.axes)
+        """Whether the samples lie, or may lie in another batch, in an arbitrary order in some output."""
+        return self.moves or any(
+            isinstance(axis, OwnedRows | Scattered) for planned in self.operations for axis in planned.axes
+        )
 
     def adapted(self, graph: Graph, samples: int) -> Plan | None:
         """The plan for a graph with the same signature and other sizes; None if it does not fit.
@@ -292,9 +296,9 @@ def make_plan(
     keep = any(count > 1 for count in contributions.values())
     if smaller is None:
         return Plan(operations, contributions, reusable=False, keep=keep, gradients=planner.gradients)
-    places = indexed(graph, smaller.shapes)
-    reusable = planner.reusable and all(in_order(graph, place, len(logits)) for place in places)
-    return Plan(operations, contributions, reusable, keep, indexed=places)
+    places, moves = indexed(graph, smaller.shapes), may_move_samples(graph, smaller.shapes)
+    reusable = planner.reusable and not moves and all(in_order(graph, place, len(logits)) for place in places)
+    return Plan(operations, contributions, reusable, keep, indexed=places, moves=moves)
 
 
 def _ordered(

@@ -239,6 +239,9 @@ class OutputReader:
             for call in many
             if call in alone
         }
+        guessed = not same and not any(options == inputs.options for options, _ in self._learned)
+        if guessed:  # from equal samples
+            axes.update(dict.fromkeys(axes.keys() & learned.keys()))
         for call, axis in learned.items():
             known = axes.get(call)
             fitting = None if known is None else known.adapted(many[call].shape, PROBE_SAMPLES)
@@ -249,13 +252,15 @@ class OutputReader:
             for call in self._out_of_order(forward, inputs.spread(_ORDERED), axes):
                 axes[call] = None
                 self._unordered[inputs.options].add(call)
-        if not self.layers:
+        if not self.layers or guessed:
             routed = _routed(many, PROBE_SAMPLES, alone, axes)
             with suppress(Exception):  # not every network takes every content, and PyTorch cannot order every dtype
                 others = _other_contents(probe.rows([PROBE_SAMPLES - 1]))
                 routed |= _routed(self._outputs_of(forward, others, shapes=True), _OTHERS, alone, axes)
+            axes.update({call: None for call in axes if call[0] in routed})
+        if not self.layers:
             separate = dict.fromkeys(layer for layer, _ in learned if axes.get((layer, 0)) and layer != "root")
-            self.layers = tuple(layer for layer in separate if layer not in routed)
+            self.layers = tuple(separate)
         elif not any(layer in self.layers for layer, _ in many):
             raise UnsupportedModelError(
                 f"the network calls none of the layers whose outputs were read before ({listed(self.layers, _NAMED)}), "
@@ -267,15 +272,19 @@ class OutputReader:
     def _out_of_order(
         self, forward: Callable[[Inputs], Any], inputs: Inputs, axes: Mapping[Call, SampleAxis | None]
     ) -> set[Call]:
-        """The outputs whose rows are not in the order of the samples, as where a network sorts these by length."""
+        """The outputs whose rows are not those of the samples in order, as where a network sorts these by length."""
+
+        unfit: set[Call] = set()
 
         def summaries(inputs: Inputs) -> dict[Call, Tensor]:
             found: dict[Call, Tensor] = {}
 
             def keep(call: Call, activation: Any, output: Tensor) -> None:
-                known = axes.get(call)
-                axis = None if known is None else known.adapted(output.shape, inputs.samples)
-                if axis is not None and output.numel():
+                if (known := axes.get(call)) is None:
+                    return
+                if (axis := known.adapted(output.shape, inputs.samples)) is None:
+                    unfit.add(call)
+                elif output.numel():
                     rows = torch.nan_to_num(axis.rows(output.detach(), inputs.samples).flatten(1).float())
                     found[call] = torch.stack([rows.amin(1), rows.amax(1), rows.norm(dim=1)], dim=1)
 
@@ -284,7 +293,7 @@ class OutputReader:
             return found
 
         forth, back = summaries(inputs), summaries(inputs.rows([*reversed(range(inputs.samples))]))
-        return {
+        return unfit | {
             call
             for call, rows in forth.items()
             if call not in back or bool(((rows - back[call].flip(0)).abs() > _TOLERANCE * rows.abs().amax(0)).any())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -95,18 +95,18 @@ def _repaired(versions: FileVersions, earlier: MeasuredSet, purpose: Mapping[str
     if not (modified := versions.differing_from(earlier.file_versions())):
         return unread
     skipped = set(reasons)
-    measured = earlier.ids(complete) - skipped
-    measured_files = measured | set(map(_file_of, measured))
+    known = set(earlier.file_versions().table["id"].to_pylist())
+    measured_files = {_file_of(id_, known) for id_ in earlier.ids(complete) - skipped}
     if changed := [id_ for id_ in modified if id_ in measured_files]:
         more = ", ..." if len(changed) > 1 else ""
         raise modified_samples(f"{earlier.name} holds {content} of samples", f" ({changed[0]}{more})")
     files = set(modified)
-    return unread | {id_ for id_ in skipped if id_ in files or _file_of(id_) in files}
+    return unread | {id_ for id_ in skipped if _file_of(id_, known) in files}
 
 
-def _file_of(id_: str) -> str:
-    """The id of the file that holds a sample, if it holds several; see `Source.file_versions`."""
-    return id_.rpartition(":")[0]
+def _file_of(id_: str, files: Set[str]) -> str:
+    """The id of the file that holds a sample; a sample of several in a file has that of `Source.file_versions`."""
+    return id_ if id_ in files else id_.rpartition(":")[0]
 
 
 def modified_samples(holds: str, which: str = "") -> OutputError:
