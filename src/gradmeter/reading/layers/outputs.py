@@ -234,14 +234,9 @@ class OutputReader:
         many, alone = self._outputs_of(forward, probe), self._outputs_of(forward, probe.rows([PROBE_SAMPLES - 1]))
         # Nor do outputs over which a NaN has spread.
         same = same or any(bool(output.isnan().any()) for output in many.values())
-        learned = {
-            call: None if call in self._unordered[inputs.options] else _axis(many[call], alone[call])
-            for call in many
-            if call in alone
-        }
-        guessed = not same and not any(options == inputs.options for options, _ in self._learned)
-        if guessed:  # from equal samples
-            axes.update(dict.fromkeys(axes.keys() & learned.keys()))
+        learned = {call: _axis(many[call], alone[call]) for call in many if call in alone}
+        if was_guessed := not same and self._is_guessed(inputs.options):
+            axes.clear()
         for call, axis in learned.items():
             known = axes.get(call)
             fitting = None if known is None else known.adapted(many[call].shape, PROBE_SAMPLES)
@@ -249,10 +244,9 @@ class OutputReader:
             if call not in axes or (axis is not None and axis != fitting and not (same and fitting)):
                 axes[call] = axis
         if inputs.samples > 1:
-            for call in self._out_of_order(forward, inputs.spread(_ORDERED), axes):
-                axes[call] = None
-                self._unordered[inputs.options].add(call)
-        if not self.layers or guessed:
+            self._unordered[inputs.options] |= self._out_of_order(forward, inputs.spread(_ORDERED), axes)
+        axes.update(dict.fromkeys(self._unordered[inputs.options]))
+        if not self.layers or was_guessed:
             routed = _routed(many, PROBE_SAMPLES, alone, axes)
             with suppress(Exception):  # not every network takes every content, and PyTorch cannot order every dtype
                 others = _other_contents(probe.rows([PROBE_SAMPLES - 1]))
@@ -269,11 +263,15 @@ class OutputReader:
         (self._guessed if same else self._learned).add(kind)
         return True
 
+    def _is_guessed(self, options: _Options) -> bool:
+        """Whether all that is known for inputs with these options was guessed from equal samples."""
+        guessed, learned = ({options for options, _ in kinds} for kinds in (self._guessed, self._learned))
+        return options in guessed - learned
+
     def _out_of_order(
         self, forward: Callable[[Inputs], Any], inputs: Inputs, axes: Mapping[Call, SampleAxis | None]
     ) -> set[Call]:
         """The outputs whose rows are not those of the samples in order, as where a network sorts these by length."""
-
         unfit: set[Call] = set()
 
         def summaries(inputs: Inputs) -> dict[Call, Tensor]:
