@@ -368,10 +368,10 @@ class GradientMeter:
         if self.activations:
             self._warnings.mask(batch)
         with torch.set_grad_enabled(self.gradients):  # as in `_measure`: PyTorch may call other layers without
-            forward = partial(answer, self._network)
-            self._outputs.learn_lengths(forward, batch)
-            # Of all parts of the batch: neighbours may be of equal length.
-            self._outputs.learn(forward, batch.spread(self._tile or _SMALLEST_TILE))
+            self._outputs.learn_lengths(partial(answer, self._network), batch)
+            # From all parts of the batch: the samples of a tile may be of equal length.
+            if batch.samples > (tile := self._tile or _SMALLEST_TILE):
+                self._outputs.learn(partial(answer, self._network), batch.spread(tile))
         parts, start = [], 0
         while start < batch.samples:
             size = self._tile or self._tiles.get(batch.shapes, _SMALLEST_TILE)

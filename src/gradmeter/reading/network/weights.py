@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter.errors import UnsupportedModelError, one_line
-from gradmeter.reading.network.structure import NO_VALUES, named_layers, uncompiled
+from gradmeter.reading.network.structure import NO_VALUES, uncompiled
 from gradmeter.stages import stage
 
 
@@ -45,8 +45,8 @@ def weights_hash(network: nn.Module) -> str:
 def adapters_in_use(network: nn.Module) -> list[tuple[str, tuple[str, ...]]]:
     """The layers that have adapters, as of peft, and which of these they use now: the weights do not tell."""
     return [
-        (name, () if module.disable_adapters else tuple([active] if isinstance(active, str) else active))
-        for name, module in named_layers(network).items()
+        (uncompiled(name), () if module.disable_adapters else tuple([active] if isinstance(active, str) else active))
+        for name, module in network.named_modules()
         if isinstance(getattr(type(module), "disable_adapters", None), property)
         # Before peft 0.15 a layer that it saves whole, as a new last one, has no list of them; layers of others may
         # have nothing but a list.
