@@ -167,7 +167,7 @@ def test_given_factors_are_used() -> None:
 
 
 def test_inputs_that_a_network_does_not_tell_apart_are_refused() -> None:
-    with pytest.raises(InputError, match="traced or exported network, or they are the same for all inputs"):
+    with pytest.raises(InputError, match="sorts the inputs of a batch, or they are the same for all inputs"):
         UnknownHead().fit(np.empty((60, 0)), np.zeros((60, 1)), np.full(60, KNOWN))
 
 

@@ -74,9 +74,9 @@ class UnknownHead(BaseEstimator):  # type: ignore[misc]
         if self.distances_only_:
             if not distances.shape[1]:
                 raise InputError(
-                    "the outputs of the network's layers cannot be read, as in a traced or exported network, or they "
-                    "are the same for all inputs; expected different inputs, and a network that is not traced, whose "
-                    "layers are modules, or reads='gradients'"
+                    "the outputs of the network's layers cannot be read, as in a traced or exported network, or in one "
+                    "that sorts the inputs of a batch, or they are the same for all inputs; expected different inputs, "
+                    "and a network that is not traced, whose layers are modules, or reads='gradients'"
                 )
             distances = _with_copies(distances)
             signed = np.concatenate([signed, signed])
