@@ -77,7 +77,7 @@ def test_a_part_is_compiled(trust: TrustModel, tmp_path: Path) -> None:
     expected = trust.predict_proba(images())
     trust.save(tmp_path)
     model = trust.meter.model
-    model[0] = torch.compile(model[0], backend="eager")  # type: ignore[index, operator]
+    setattr(model, "0", torch.compile(model.get_submodule("0"), backend="eager"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert trust.predict_proba(images()).equal(expected)

@@ -167,7 +167,8 @@ def test_given_factors_are_used() -> None:
 
 
 def test_inputs_that_a_network_does_not_tell_apart_are_refused() -> None:
-    with pytest.raises(InputError, match="sorts the inputs of a batch, or they are the same for all inputs"):
+    why = "traced or exported network, or in one that sorts the inputs of a batch, or they are the same for all inputs"
+    with pytest.raises(InputError, match=why):
         UnknownHead().fit(np.empty((60, 0)), np.zeros((60, 1)), np.full(60, KNOWN))
 
 

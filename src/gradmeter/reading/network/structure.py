@@ -119,7 +119,7 @@ def require_independent_samples(network: nn.Module) -> None:
     """
     norms = [module for module in modules_of(network) if isinstance(module, _BatchNorm)]
     mixing = [norm for norm in norms if norm.training or norm.running_mean is None or norm.running_var is None]
-    for name, module in network.named_modules() if mixing else ():
+    for name, module in named_layers(network).items() if mixing else ():
         if not any(module is norm for norm in mixing):
             continue
         layer = f"layer {name or 'root'!r} ({type(module).__name__})"
@@ -145,7 +145,7 @@ def require_registered_parameters(network: nn.Module) -> None:
     fsdp = sys.modules.get("torch.distributed.fsdp")
     if fsdp is None:  # no network is wrapped
         return
-    for name, module in network.named_modules():
+    for name, module in named_layers(network).items():
         if isinstance(module, fsdp.FullyShardedDataParallel):
             raise UnsupportedModelError(
                 f"layer {name or 'root'!r} is wrapped in FullyShardedDataParallel, which replaces its parameters; "

@@ -92,10 +92,11 @@ def _repaired(versions: FileVersions, earlier: MeasuredSet, purpose: Mapping[str
     unread = {id_ for id_, reason in reasons.items() if reason in _FOR_NOW}
     if unread:
         unread.intersection_update(versions.table["id"].to_pylist())
-    if not (modified := versions.differing_from(earlier.file_versions())):
+    before = earlier.file_versions()
+    if not (modified := versions.differing_from(before)):
         return unread
     skipped = set(reasons)
-    known = set(earlier.file_versions().table["id"].to_pylist())
+    known = set(before.table["id"].to_pylist())
     measured_files = {_file_of(id_, known) for id_ in earlier.ids(complete) - skipped}
     if changed := [id_ for id_ in modified if id_ in measured_files]:
         more = ", ..." if len(changed) > 1 else ""
