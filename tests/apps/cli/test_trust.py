@@ -363,6 +363,8 @@ def test_judge_killed_and_begun_again(fitted: object, place: Path) -> None:
         (("fit", *MODEL, *IMAGES, "-o", "x"), "--known"),
         (("fit", *MODEL, *IMAGES, *KNOWN, "--classifier", "forest", "-o", "x"), "'forest'"),
         (("fit", *MODEL, *IMAGES, *KNOWN, "--risk", "1.5", "-o", "x"), "risk=1.5"),
+        (("fit", *MODEL, *IMAGES, *KNOWN, "--risk", "0.1", "--confidence", "1", "-o", "x"), "confidence=1.0"),
+        (("fit", *MODEL, *IMAGES, *KNOWN, "--risk", "0.1", "--least-probability", "1.5", "-o", "x"), "1.5; expected a"),
         (("fit", *MODEL, *IMAGES, *KNOWN, "--classifier", "glm", "--score", "p_known", "-o", "x"), "score='p_known'"),
         (("fit", *MODEL, *IMAGES, "--known", "validation", "-o", "trust"), "other DATA"),
         (("judge", "trust", "trust/readings/validation.parquet", *NAMED), "trust/readings/validation.parquet"),

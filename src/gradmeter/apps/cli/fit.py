@@ -61,17 +61,17 @@ def fit(
             show_default=False,
         ),
     ] = None,
-    confidence: Annotated[float, typer.Option(help="Confidence of the guarantee.", min=0, max=1)] = 0.95,
+    confidence: Annotated[
+        float, typer.Option(help="With --risk: confidence of the guarantee, strictly between 0 and 1.")
+    ] = 0.95,
     least_probability: Annotated[
-        float, typer.Option(help="With --risk: lower bound of the threshold.", min=0, max=1)
+        float, typer.Option(help="With --risk: lower bound of the threshold, from 0 to less than 1.")
     ] = 0.5,
     coverage_tolerance: Annotated[
         float,
         typer.Option(
             help="With --risk: share of the largest possible coverage to give up for a stricter threshold, which "
-            "accepts fewer inputs of other kinds.",
-            min=0,
-            max=1,
+            "accepts fewer inputs of other kinds, from 0 to less than 1.",
         ),
     ] = 0.005,
     score: Annotated[
