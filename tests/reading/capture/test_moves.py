@@ -1,6 +1,7 @@
 """Networks that put samples in another order without an index: a first batch in order says nothing about others."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,29 @@ Restore = Callable[[Tensor, Tensor], Tensor]
 
 def _permutation(order: Tensor) -> Tensor:
     return F.one_hot(order, len(order)).double()
+
+
+class _SavedRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, place: Tensor) -> Tensor:
+        ctx.save_for_backward(place)
+        return h[place]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (place,) = ctx.saved_tensors
+        return gradients[0][place.argsort()], None
+
+
+class _KeptRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, place: Tensor) -> Tensor:
+        ctx.place = place
+        return h[place]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0][ctx.place.argsort()], None
 
 
 RESTORE: dict[str, Restore] = {
@@ -36,6 +60,8 @@ RESTORE: dict[str, Restore] = {
     "bag": lambda h, place: F.embedding_bag(place[:, None], h, mode="sum"),
     "take": lambda h, place: h.take(place[:, None] * 3 + torch.arange(3)),
     "put": lambda h, place: torch.zeros_like(h).put(place.argsort()[:, None] * 3 + torch.arange(3), h),
+    "Function that saves its index": lambda h, place: _SavedRows.apply(h, place),
+    "Function with an index as attribute": lambda h, place: _KeptRows.apply(h, place),
     "sum of a table": lambda h, place: (_permutation(place)[..., None] * h).sum(1),
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import Node
 
 from gradmeter.reading.capture.graph import Graph, output_shapes
@@ -115,7 +116,8 @@ def in_order(graph: Graph, place: Indexed, samples: int) -> bool:
 def may_move_samples(graph: Graph, fewer: list[list[Shape]]) -> bool:
     """Whether an operation may move samples in a way that no index shows, as the product with a permutation does.
 
-    It mixes along a dimension that grows with the batch, or has an output of which two dimensions grow.
+    It mixes along a dimension that grows with the batch, has an output of which two dimensions grow, or is a
+    torch.autograd.Function that keeps whole numbers or a mask for its backward pass.
 
     Args:
         graph: graph of some samples.
@@ -129,6 +131,11 @@ def may_move_samples(graph: Graph, fewer: list[list[Shape]]) -> bool:
     for node in graph.nodes:
         if any(len(growing(node, output)) > 1 for output in range(len(output_shapes(node)))):
             return True
+        function: Any = node
+        if isinstance(function, BackwardCFunction):
+            kept = (*function.saved_tensors, *vars(function).values())
+            if any(isinstance(value, Tensor) and not value.is_floating_point() for value in kept):
+                return True
         for number, dims in _MIXED.get(node.name(), {}).items():
             child, output = node.next_functions[number]
             if child in graph.index:
