@@ -501,6 +501,14 @@ def test_the_meter_is_restored(tmp_path: Path) -> None:
         assert torch.equal(loaded.predict_proba(IMAGES[:50]), trust.predict_proba(IMAGES[:50]))
 
 
+def test_a_second_look_by_name_is_saved_once(tmp_path: Path) -> None:
+    meter = GradientMeter(trained(), probes=["mirror", "odin"])
+    trust = TrustModel(meter, "ridge", reads="gradients").fit(loader(300, 500), synthetic=())
+    trust.save(tmp_path / "trust")
+    loaded = TrustModel.load(tmp_path / "trust", trained())
+    assert torch.equal(loaded.predict_proba(IMAGES[:50]), trust.predict_proba(IMAGES[:50]))
+
+
 def test_notes_that_are_no_json_are_refused_before_anything_is_written(fitted: TrustModel, tmp_path: Path) -> None:
     fitted.save(tmp_path)
     before = sorted(tmp_path.iterdir())

@@ -62,7 +62,6 @@ from gradmeter.reading.network import (
     unwrapped,
 )
 from gradmeter.reading.probes import Mirror, Probe, join_scores, named_probe, scores_of
-from gradmeter.reading.probes.mirror import MIRROR
 from gradmeter.reading.pseudo_labels import (
     LABELS,
     PseudoLabel,
@@ -261,7 +260,7 @@ class GradientMeter:
         if gradients:
             pseudo_labels += ["uniform"]
             pseudo_labels += [label for label in self.given_pseudo_labels if label not in pseudo_labels]
-        probes = [probe for probe in self.probes if not _is_mirror(probe)]
+        probes = [probe for probe in self.probes if not isinstance(named_probe(probe), Mirror)]
         probes += [] if second_look is None else [Mirror(second_look)]
         reads_all = self.activations and self.embedding and self.gradients == gradients
         if reads_all and self.given_pseudo_labels == pseudo_labels and list(self.probes) == probes:
@@ -646,7 +645,3 @@ class GradientMeter:
         weights = sum(parameter.numel() for parameter in self._parameters.values())
         cached = len(sizes) * _OUTPUT_BYTES / forward.logits.element_size()
         return max(_SMALLEST_TILE, int(max(cached, _TILE_WEIGHTS * weights)) // per_sample)
-
-
-def _is_mirror(probe: str | Probe) -> bool:
-    return probe == MIRROR or isinstance(probe, Mirror)

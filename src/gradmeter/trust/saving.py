@@ -20,7 +20,7 @@ from gradmeter.files import atomic_write, sweep
 from gradmeter.locks import locked
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.network import uncompiled, unwrapped, weights_hash
-from gradmeter.reading.probes import Mirror, Probe
+from gradmeter.reading.probes import Mirror, Probe, named_probe
 from gradmeter.trust.calibrated import Calibrated
 from gradmeter.trust.estimators import dump_estimator, load_estimators, type_names
 from gradmeter.trust.evaluation.resampling import Interval
@@ -276,7 +276,7 @@ def _outdated(folder: Path, content: Mapping[str, Any]) -> DataError:
 
 def _named_probes(meter: GradientMeter) -> tuple[str | Probe, ...]:
     """Return the probes without the second look, which is saved apart."""
-    return tuple(probe for probe in meter.probes if not isinstance(probe, Mirror))
+    return tuple(probe for probe in meter.probes if not isinstance(named_probe(probe), Mirror))
 
 
 def _meter(model: nn.Module, content: Mapping[str, Any], features: LogFeatures) -> GradientMeter:
