@@ -485,14 +485,14 @@ def test_a_loaded_model_predicts_the_same(classifier: Any, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_the_meter_is_restored(tmp_path: Path) -> None:
-    meter = GradientMeter(trained(), range(3), activations=True, probes=["odin"], biases=False)
+    meter = GradientMeter(trained(), range(3), activations=True, probes=["odin"], biases=False, tile=64)
     for classifier in ("gradmeter", "ridge"):
         trust = TrustModel(meter, classifier, reads="gradients").fit(loader(300, 500), synthetic=())
         trust.save(tmp_path / classifier)
         loaded = TrustModel.load(tmp_path / classifier, trained())
         assert loaded.meter.pseudo_labels == trust.meter.pseudo_labels
         assert loaded.meter.pseudo_labels[-3:] == ("0", "1", "2")
-        for name in ("activations", "embedding", "biases"):
+        for name in ("activations", "embedding", "biases", "tile"):
             assert getattr(loaded.meter, name) == getattr(trust.meter, name)
         assert loaded.meter.embedding == (classifier == "gradmeter")
         assert [probe for probe in loaded.meter.probes if isinstance(probe, str)] == ["odin"]

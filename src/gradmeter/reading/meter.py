@@ -182,7 +182,7 @@ class GradientMeter:
         if isinstance(probes, str) or not isinstance(probes, Sequence):
             raise InputError(f"probes={probes!r}; expected a sequence, as in probes=['odin']")
         self._probes = [named_probe(probe) for probe in probes]
-        self._tile = tile
+        self.tile = tile
         self._output_layers: tuple[str, ...] = ()
         self._look_up_parameters()
 
@@ -194,7 +194,7 @@ class GradientMeter:
             "embedding": self.embedding,
             "probes": self.probes,
             "biases": self.biases,
-            "tile": self._tile,
+            "tile": self.tile,
         }
         return partial(GradientMeter, **options), (self.model, self.pseudo_label), self._output_layers
 
@@ -273,7 +273,7 @@ class GradientMeter:
             embedding=True,
             probes=probes,
             biases=self.biases,
-            tile=self._tile,
+            tile=self.tile,
         )
 
     @property
@@ -369,11 +369,11 @@ class GradientMeter:
         with torch.set_grad_enabled(self.gradients):  # as in `_measure`: PyTorch may call other layers without
             self._outputs.learn_lengths(partial(answer, self._network), batch)
             # From all parts of the batch: the samples of a tile may be of equal length.
-            if batch.samples > (tile := self._tile or _SMALLEST_TILE):
+            if batch.samples > (tile := self.tile or _SMALLEST_TILE):
                 self._outputs.learn(partial(answer, self._network), batch.spread(tile))
         parts, start = [], 0
         while start < batch.samples:
-            size = self._tile or self._tiles.get(batch.shapes, _SMALLEST_TILE)
+            size = self.tile or self._tiles.get(batch.shapes, _SMALLEST_TILE)
             # Tiles of equal size, because a small last tile would be slow.
             remaining = batch.samples - start
             size = math.ceil(remaining / math.ceil(remaining / size))

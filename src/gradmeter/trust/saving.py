@@ -123,6 +123,7 @@ def _write(folder: Path, saved: Saved) -> None:
             "probes": list(_named_probes(meter)),
             "biases": meter.biases,
             "gradients": meter.gradients,
+            "tile": meter.tile,
         },
         "second_look": meter.second_look,
         "output_layers": list(meter.output_layers),
