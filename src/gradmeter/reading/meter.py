@@ -188,15 +188,7 @@ class GradientMeter:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the arguments only: a copy, for example in another process, makes its own plans."""
-        options: dict[str, Any] = {
-            "gradients": self.gradients,
-            "activations": self.activations,
-            "embedding": self.embedding,
-            "probes": self.probes,
-            "biases": self.biases,
-            "tile": self.tile,
-        }
-        return partial(GradientMeter, **options), (self.model, self.pseudo_label), self._output_layers
+        return partial(GradientMeter, **self.options), (self.model, self.pseudo_label), self._output_layers
 
     def __setstate__(self, output_layers: tuple[str, ...]) -> None:
         self.read_outputs_of(output_layers)
@@ -260,26 +252,35 @@ class GradientMeter:
         if gradients:
             pseudo_labels += ["uniform"]
             pseudo_labels += [label for label in self.given_pseudo_labels if label not in pseudo_labels]
-        probes = [probe for probe in self.probes if not isinstance(named_probe(probe), Mirror)]
+        probes = [*self.other_probes]
         probes += [] if second_look is None else [Mirror(second_look)]
         reads_all = self.activations and self.embedding and self.gradients == gradients
         if reads_all and self.given_pseudo_labels == pseudo_labels and list(self.probes) == probes:
             return self
-        return GradientMeter(
-            self.model,
-            pseudo_labels,
-            gradients=gradients,
-            activations=True,
-            embedding=True,
-            probes=probes,
-            biases=self.biases,
-            tile=self.tile,
-        )
+        options = {"gradients": gradients, "activations": True, "embedding": True, "probes": probes}
+        return GradientMeter(self.model, pseudo_labels, **(self.options | options))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments of a meter like this one; the network and the pseudo-labels are not among them."""
+        return {
+            "gradients": self.gradients,
+            "activations": self.activations,
+            "embedding": self.embedding,
+            "probes": self.probes,
+            "biases": self.biases,
+            "tile": self.tile,
+        }
 
     @property
     def second_look(self) -> float | None:
         """Log odds of being wrong above which the mirror image is predicted, too; None for never."""
         return next((probe.above for probe in self._probes if isinstance(probe, Mirror)), None)
+
+    @property
+    def other_probes(self) -> tuple[str | Probe, ...]:
+        """The probes without the second look."""
+        return tuple(probe for probe in self.probes if not isinstance(named_probe(probe), Mirror))
 
     def extended(self) -> GradientMeter:
         """Deprecated; use `for_trust_model`."""

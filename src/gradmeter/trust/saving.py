@@ -20,7 +20,7 @@ from gradmeter.files import atomic_write, sweep
 from gradmeter.locks import locked
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.network import uncompiled, unwrapped, weights_hash
-from gradmeter.reading.probes import Mirror, Probe, named_probe
+from gradmeter.reading.probes import Mirror
 from gradmeter.trust.calibrated import Calibrated
 from gradmeter.trust.estimators import dump_estimator, load_estimators, type_names
 from gradmeter.trust.evaluation.resampling import Interval
@@ -93,7 +93,7 @@ def save(folder: Path, saved: Saved) -> None:
             network's weights are not those of `fit`.
     """
     meter = saved.meter
-    if any(callable(label_or_probe) for label_or_probe in (*meter.given_pseudo_labels, *_named_probes(meter))):
+    if any(callable(label_or_probe) for label_or_probe in (*meter.given_pseudo_labels, *meter.other_probes)):
         raise GradmeterError("the meter has a function as pseudo-label or probe; expected names, to save it")
     if weights_hash(unwrapped(meter.model)) != saved.weights.hash:
         raise GradmeterError(CHANGED)
@@ -116,15 +116,8 @@ def _write(folder: Path, saved: Saved) -> None:
     content = {
         "format": _FORMAT,
         "gradmeter": __version__,
-        "meter": {
-            "pseudo_label": meter.given_pseudo_labels,
-            "activations": meter.activations,
-            "embedding": meter.embedding,
-            "probes": list(_named_probes(meter)),
-            "biases": meter.biases,
-            "gradients": meter.gradients,
-            "tile": meter.tile,
-        },
+        # The second look is saved apart.
+        "meter": meter.options | {"pseudo_label": meter.given_pseudo_labels, "probes": meter.other_probes},
         "second_look": meter.second_look,
         "output_layers": list(meter.output_layers),
         "choice": None if saved.choice is None else asdict(saved.choice),
@@ -273,11 +266,6 @@ def _old_classifier(folder: Path, estimator: Any, counts: Mapping[str, int]) -> 
 
 def _outdated(folder: Path, content: Mapping[str, Any]) -> DataError:
     return DataError(f"{folder} holds a meta classifier of gradmeter {content['gradmeter']}; fit the TrustModel again")
-
-
-def _named_probes(meter: GradientMeter) -> tuple[str | Probe, ...]:
-    """Return the probes without the second look, which is saved apart."""
-    return tuple(probe for probe in meter.probes if not isinstance(named_probe(probe), Mirror))
 
 
 def _meter(model: nn.Module, content: Mapping[str, Any], features: LogFeatures) -> GradientMeter:
