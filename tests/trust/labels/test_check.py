@@ -295,6 +295,15 @@ def test_labels_in_any_container() -> None:
         read_labels(meter.model, images, labels)  # type: ignore[arg-type]
 
 
+def test_labels_are_read_with_the_options_of_the_meter() -> None:
+    network, sizes = torch.nn.Linear(4, 3).eval(), list[int]()
+    network.register_forward_hook(lambda module, inputs, output: sizes.append(len(inputs[0])))
+    read = read_labels(GradientMeter(network, tile=2), torch.rand(30, 4), [0, 1, 2] * 10)
+    assert read.at is not None
+    read.at(np.arange(30), np.zeros(30, np.int64))
+    assert max(sizes) <= 3  # three to learn the layers, then two at a time
+
+
 @pytest.mark.parametrize("name", ["logits", "embedding", "probabilities"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_readings_that_are_not_finite(name: str, value: float) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax
-from torch import Tensor, nn
+from torch import Tensor
 
 from gradmeter.errors import InputError
 from gradmeter.reading.content import content_hashes
@@ -156,18 +156,17 @@ def read_labels(meter: GradientMeter, inputs: Any, labels: Any, *, gradients: bo
     """
     if not isinstance(meter, GradientMeter):
         raise InputError(f"meter is a {type(meter).__name__}; expected a GradientMeter")
-    own = GradientMeter(meter.model, gradients=gradients, embedding=True, biases=meter.biases)
     batch, classes = Inputs.of(inputs), label_tensor(labels)
     if len(classes) != batch.samples:
         raise InputError(f"{len(classes):,} labels for {batch.samples:,} inputs; expected one for each")
-    readings = _read(own, batch, np.arange(batch.samples), classes.numpy())
+    readings = _read(_label_meter(meter, gradients), batch, np.arange(batch.samples), classes.numpy())
     embedding = readings.logits if readings.embedding is None else readings.embedding
     return LabelReadings(
         classes.numpy(),
         readings.logits.float().cpu().numpy(),
         embedding.float().cpu().numpy(),
         given=readings if gradients else None,
-        at=_GradientsAt(meter.model, meter.biases, batch),
+        at=_GradientsAt(meter, batch),
         contents=content_hashes(inputs, meter.model),
     )
 
@@ -176,12 +175,17 @@ def read_labels(meter: GradientMeter, inputs: Any, labels: Any, *, gradients: bo
 class _GradientsAt:
     """Reads gradients of some inputs, by row, at other labels."""
 
-    model: nn.Module
-    biases: bool
+    meter: GradientMeter
     batch: Inputs
 
     def __call__(self, rows: Labels, labels: Labels) -> Readings:
-        return _read(GradientMeter(self.model, embedding=True, biases=self.biases), self.batch, rows, labels)
+        return _read(_label_meter(self.meter, gradients=True), self.batch, rows, labels)
+
+
+def _label_meter(meter: GradientMeter, gradients: bool) -> GradientMeter:
+    """A meter with this one's options, but those that decide what it reads."""
+    reads = {"gradients": gradients, "activations": False, "embedding": True, "probes": []}
+    return GradientMeter(meter.model, **(meter.options | reads))
 
 
 def _read(meter: GradientMeter, batch: Inputs, rows: Labels, labels: Labels) -> Readings:
