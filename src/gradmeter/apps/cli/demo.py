@@ -54,7 +54,7 @@ def demo(
         assert classifier.image is not None
         examples = read_examples(str(store.examples), classifier.image)
     except DataError as error:
-        raise DataError(f"the demo in {store.name} is damaged: {error}; give --fresh to make it again") from error
+        raise DataError(f"the demo in {store.name} is damaged; give --fresh to make it again ({error})") from error
     page = replace(Page.of(trust, classifier, examples), model=_NAME)
     app = application(reader_of(trust, classifier), decoder_for(classifier.image), page=page)
     terminal = Terminal()
