@@ -49,6 +49,48 @@ def test_small_numbers_stay(function: Callable[[Tensor], Tensor]) -> None:
     np.testing.assert_allclose(values, function(inputs).numpy(), rtol=1e-6)
 
 
+class LastState(nn.Module):
+    """Two recurrent layers, the second of which begins with the last state of the first."""
+
+    def __init__(self, kind: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.first, self.second = kind(6, 4, batch_first=True, num_layers=2), kind(6, 4, num_layers=2)
+
+    def forward(self, inputs: Tensor) -> Output:
+        _, state = self.first(inputs)
+        outputs, _ = self.second(inputs.nan_to_num().transpose(0, 1), state)
+        return Output(outputs[-1])
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        LastState(nn.LSTM),
+        LastState(nn.GRU),
+        LastState(nn.RNN),
+        Function(lambda x: torch.nn.functional.max_pool1d(x, 3, 2, 1).flatten(1)),
+        Function(lambda x: torch.nn.functional.max_pool2d(x[:, None], 2, ceil_mode=True).flatten(1)),
+        Function(lambda x: torch.nn.functional.max_pool3d(x[:, None, None], (1, 2, 2), dilation=(1, 2, 1)).flatten(1)),
+        Function(lambda x: torch.nn.functional.max_pool1d(x, 2, return_indices=True)[0].flatten(1)),
+        Function(
+            lambda x: torch.cond(x.shape[0] > 3, lambda x: x.sum(2), lambda x: torch.max_pool1d(x, 6)[..., 0], (x,))
+        ),
+    ],
+    ids=["LSTM", "GRU", "RNN", "1d", "2d", "3d", "with indices", "in a branch"],
+)
+def test_nan_stays(network: nn.Module) -> None:
+    """The operations of onnxruntime return a result of the other values."""
+    torch.manual_seed(0)
+    inputs = torch.randn(3, 5, 6)
+    inputs[1, 2, 3] = torch.nan
+    graph = to_graph(network, inputs, "inputs", ["values"], "the network")
+    (values,) = onnxruntime.InferenceSession(graph.SerializeToString()).run(None, {"inputs": inputs.numpy()})
+    with torch.no_grad():
+        expected = network(inputs).values.numpy()
+    assert np.isnan(expected[1]).any()
+    np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
     "function", [torch.nn.functional.logsigmoid, lambda x: torch.logaddexp(x, -x)], ids=["logsigmoid", "logaddexp"]

@@ -18,6 +18,7 @@ from onnxscript import opset20 as operations
 from onnxscript import optimizer
 from torch import Tensor, nn
 
+from gradmeter.apps.onnx.not_a_number import keep_nan
 from gradmeter.errors import InputError, UnsupportedModelError, one_line
 from gradmeter.reading.network import attention_without_fast_path
 from gradmeter.reading.traced import FIXED_BATCH
@@ -105,6 +106,7 @@ def to_graph(module: nn.Module, inputs: Tensor, name: str, outputs: Sequence[str
     graph = program.model_proto
     if not graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise UnsupportedModelError(f"{title} {FIXED_BATCH}")
+    keep_nan(graph.graph)
     _strip(graph.graph)
     onnx.checker.check_model(graph)
     return graph
