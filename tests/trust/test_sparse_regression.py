@@ -74,3 +74,11 @@ def test_a_saved_model_predicts_the_same() -> None:
     model = SparseLogisticRegression(C=0.5, l1_ratio=1.0).fit(X, y)
     loaded = skops.io.loads(skops.io.dumps(model), trusted=list(_TRUSTED))
     assert np.array_equal(loaded.decision_function(X), model.decision_function(X))
+
+
+def test_the_global_random_generator_is_left_as_it_was() -> None:
+    before = np.random.get_state()[1:3]  # noqa: NPY002
+    SparseLogisticRegression(l1_ratio=0.5).fit(*samples())
+    after = np.random.get_state()[1:3]  # noqa: NPY002
+    assert np.array_equal(before[0], after[0])
+    assert before[1] == after[1]

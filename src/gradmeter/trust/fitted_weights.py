@@ -40,8 +40,8 @@ class FittedWeights:
         self._adapters = adapters_in_use(network)
         self._changed = False
 
-    def warn_if_changed(self, model: nn.Module) -> None:
-        """Warn if the network has other weights now. They are hashed only if one seems to have changed.
+    def have_changed(self, model: nn.Module) -> bool:
+        """Whether the network has other weights now. They are hashed only if one seems to have changed.
 
         Adapters of peft that are in use count as weights.
         """
@@ -51,7 +51,11 @@ class FittedWeights:
         if not _are_same(stamps, self._stamps) or samples != self._samples or adapters != self._adapters:
             self._stamps, self._samples, self._adapters = stamps, samples, adapters
             self._changed = self.hash is not None and self.hash != weights_hash(network)
-        if self._changed:
+        return self._changed
+
+    def warn_if_changed(self, model: nn.Module) -> None:
+        """Warn if the network has other weights now."""
+        if self.have_changed(model):
             warn(CHANGED)
 
 

@@ -45,7 +45,14 @@ class SparseLogisticRegression(LogisticRegression):  # type: ignore[misc]
         positive = targets == self.classes_[1]
         weights, intercept = np.zeros(features.shape[1]), float(np.log(positive.mean() / (1 - positive.mean())))
         loss = self._loss(features, positive, weights, intercept)
-        quadratic = ElasticNet(l1_ratio=self.l1_ratio, precompute=True, warm_start=True, tol=1e-10, max_iter=1_000_000)
+        quadratic = ElasticNet(
+            l1_ratio=self.l1_ratio,
+            precompute=True,
+            warm_start=True,
+            tol=1e-10,
+            max_iter=1_000_000,
+            random_state=0,  # of no effect on the result, but without one the global generator moves on
+        )
         for iteration in range(1, self.max_iter + 1):
             self.n_iter_ = np.array([iteration])
             odds = features @ weights + intercept

@@ -29,13 +29,18 @@ def entropy(p: Tensor) -> Tensor:
     return -(p * p.log()).sum(-1)
 
 
+def _answers(model: nn.Module, x: Tensor, passes: int, seed: int) -> Tensor:
+    torch.manual_seed(seed)
+    return torch.stack([model(x).softmax(1) for _ in range(passes)])
+
+
 @pytest.mark.parametrize(("passes", "seed"), [(8, 0), (1, 0), (50, 7)])
 def test_against_a_loop(passes: int, seed: int) -> None:
     model = network()
     with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(seed)
         model[2].train()  # type: ignore[index]
-        answers = torch.stack([model(X).softmax(1) for _ in range(passes)])
+        # The random numbers of a sample are those that it would have alone.
+        answers = torch.cat([_answers(model, row, passes, seed) for row in X.split(1)], dim=1)
         model.eval()
     actual, information = scores(model, mc_dropout(passes, seed))
     assert actual.dtype == information.dtype == torch.float64
@@ -87,6 +92,69 @@ def test_kinds_of_dropout(dropout: nn.Module) -> None:
     assert (scores(network(dropout))[1] > 1e-4).all()
 
 
+class Encoder(nn.Module):
+    """PyTorch runs an encoder layer in one fused operation without dropout if gradients are disabled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.5, batch_first=True)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.layer(x).mean(1))
+        return out
+
+
+class Moved(nn.Module):
+    """A network whose dropout layer has the samples elsewhere: time first, or in windows."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind, self.first, self.dropout, self.last = kind, nn.Linear(4, 8), nn.Dropout(0.4), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.first(x).tanh()
+        if self.kind == "keyword":
+            out = self.dropout(input=out)
+        elif self.kind == "windows":
+            out = self.dropout(out.unflatten(1, (2, -1)).flatten(0, 1)).unflatten(0, (len(x), 2)).flatten(1, 2)
+        else:
+            out = self.dropout(out.transpose(0, 1)).transpose(0, 1)
+        logits: Tensor = self.last(out.mean(1))
+        return logits
+
+
+NETWORKS = {
+    "rows": (lambda: network(), (5,)),
+    "AlphaDropout": (lambda: network(nn.AlphaDropout(0.4)), (5,)),
+    "another library": (lambda: network(LibraryDropout()), (5,)),
+    "channels": (
+        lambda: nn.Sequential(nn.Conv2d(2, 8, 3), nn.Dropout2d(0.4, inplace=True), nn.Flatten(), nn.Linear(8, 3)),
+        (2, 3, 3),
+    ),
+    "time first": (lambda: Moved("time"), (6, 4)),
+    "one step": (lambda: Moved("time"), (1, 4)),
+    "windows": (lambda: Moved("windows"), (6, 4)),
+    "keyword": (lambda: Moved("keyword"), (6, 4)),
+    "encoder": (Encoder, (5, 4)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_sample_has_the_same_scores_in_every_batch(name: str) -> None:
+    make, shape = NETWORKS[name]
+    meter = GradientMeter(randomise(make().double()).eval(), probes=["mc_dropout"])
+    x = samples(6, *shape)
+    x = torch.cat([x, x[:1]])
+    together, reversed_, alone = meter(x), meter(x.flip(0)), [meter(row) for row in x.split(1)]
+    for score in ("mc_entropy", "mc_information"):
+        values = together.scores[score]
+        assert values[0] == pytest.approx(values[6].item(), rel=1e-9)
+        assert values[:6].unique().numel() == 6
+        torch.testing.assert_close(reversed_.scores[score].flip(0), values, rtol=1e-9, atol=1e-13)
+        torch.testing.assert_close(torch.cat([one.scores[score] for one in alone]), values, rtol=1e-9, atol=1e-13)
+
+
 def test_the_network_is_left_as_it_was() -> None:
     model = network()
     model.train()
@@ -112,19 +180,6 @@ def test_a_probe_itself_leaves_the_network_as_it_was() -> None:
             mc_dropout()(model, Inputs.of(X[:, :4]), model(X))
         assert torch.equal(torch.get_rng_state(), state)
         assert not any(module.training for module in model.modules())
-
-
-class Encoder(nn.Module):
-    """PyTorch runs an encoder layer in one fused operation without dropout if gradients are disabled."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.5, batch_first=True)
-        self.head = nn.Linear(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.head(self.layer(x).mean(1))
-        return out
 
 
 @pytest.mark.parametrize("gradients", [True, False])

@@ -1,8 +1,10 @@
 """The postprocessor, called as OpenOOD's evaluator calls any."""
 
+import copy
 import importlib
 import sys
 import types
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -120,6 +122,19 @@ def test_setup_fits_once_for_each_network(fitted: GradmeterPostprocessor, net: n
         fitted.postprocess(trained(), IMAGES[:5])
     with pytest.raises(InputError, match="setup"):
         GradmeterPostprocessor().postprocess(net, IMAGES[:5])
+
+
+def test_setup_fits_again_for_other_weights(net: nn.Module) -> None:
+    network = copy.deepcopy(net)
+    postprocessor = GradmeterPostprocessor(configuration(reads="forward"))
+    postprocessor.setup(network, ID, OOD)
+    first = postprocessor.trust
+    with torch.no_grad():
+        network[-1].bias[0] += 0.5  # type: ignore[index]
+    postprocessor.setup(network, ID, OOD)
+    assert postprocessor.trust is not first
+    with warnings.catch_warnings(action="error"):
+        postprocessor.postprocess(network, IMAGES[:5])
 
 
 def test_gradients_outliers_and_another_score(net: nn.Module) -> None:

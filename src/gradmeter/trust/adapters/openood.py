@@ -73,7 +73,7 @@ class GradmeterPostprocessor(_BasePostprocessor):  # type: ignore[misc]
         self._network: nn.Module | None = None
 
     def setup(self, net: nn.Module, id_loader_dict: Mapping[str, Any], ood_loader_dict: Any) -> None:
-        """Fit to the validation data, once for each network.
+        """Fit to the validation data, once for each network and its weights.
 
         Args:
             net: maps a batch to logits [N, C].
@@ -83,7 +83,8 @@ class GradmeterPostprocessor(_BasePostprocessor):  # type: ignore[misc]
         Raises:
             InputError: if there is no such loader, the data are too few, or the meta classifier does not give `score`.
         """
-        if net is self._network:
+        weights = None if self.trust is None else self.trust.weights
+        if net is self._network and weights is not None and not weights.have_changed(net):
             return
         known = _loader(id_loader_dict, "id_loader_dict")
         unknowns = [_loader(ood_loader_dict, "ood_loader_dict")] if self.outliers else []
