@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import onnx
 from onnx import NodeProto, TensorProto
@@ -11,27 +11,35 @@ from onnx.helper import make_node
 
 _POOLS = ("GlobalMaxPool", "MaxPool")
 _RECURRENT = ("GRU", "LSTM")
+_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # Numbers of the inputs of a recurrent layer that hold its sequences [steps, N, D] and its initial states [K, N, D].
 _SEQUENCES_AND_STATES = (0, 5, 6)
 
 
-def keep_nan(graph: onnx.GraphProto) -> None:
+def keep_nan(graph: onnx.GraphProto, unread: Iterable[str] = ()) -> None:
     """Make the outputs of these operations NaN where PyTorch's are; those of a recurrent layer at all steps.
 
-    Otherwise an input with NaN may get a verdict like any other. Maxima over an axis drop NaN as well. They stay as
-    they are, because the judge reads means of all layers, which are then NaN.
+    Otherwise an input with NaN may get a verdict like any other. Behind a layer with weights, maxima drop NaN without
+    harm, because the judge reads means of the layer's outputs, which are then NaN.
+
+    Args:
+        graph: is changed.
+        unread: names of values around the graph, of which the judge may have read no such means.
     """
+    values = {*unread, *(value.name for value in graph.input)}
     nodes = list[NodeProto]()
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                keep_nan(attribute.g)
-        if node.op_type in _POOLS:
-            nodes += _keeping(node, 1, _in_windows)
-        elif node.op_type in _RECURRENT:
+                keep_nan(attribute.g, values)
+        if node.op_type in _RECURRENT:
             nodes += _keeping(node, len(node.output), _in_sequences)
+        elif node.op_type in _POOLS and node.input[0] in values:
+            nodes += _keeping(node, 1, _in_windows)
         else:
             nodes.append(node)
+        if node.op_type not in _WEIGHTED and not values.isdisjoint(node.input):
+            values.update(filter(None, node.output))
     del graph.node[:]
     graph.node.extend(nodes)
 
