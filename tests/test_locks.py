@@ -68,6 +68,12 @@ def test_a_link_that_leads_to_itself(name: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+def test_a_pipe_is_no_folder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "out")
+    with pytest.raises(OutputError, match="out is not a folder"), locked(tmp_path / "out"):
+        pass
+
+
 @pytest.mark.parametrize("name", ["new/folder", "two.csv"])
 def test_one_process_at_a_time(name: str, tmp_path: Path) -> None:
     out = tmp_path / name

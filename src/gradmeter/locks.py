@@ -97,7 +97,8 @@ def _create(folder: Path, out: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{out} cannot be created ({error.strerror}); choose another --out") from error
+        problem = "is not a folder" if os.path.exists(folder) else f"cannot be created ({error.strerror})"
+        raise OutputError(f"{out} {problem}; choose another --out") from error
     return missing
 
 

@@ -66,6 +66,14 @@ def test_without_labels_there_is_no_share_of_right_predictions(place: Path) -> N
     assert json.loads(run(*arguments, "--json", cwd=place).stdout)["known"] is None
 
 
+def test_class_names_in_utf_16_are_refused(place: Path) -> None:
+    (place / "names.txt").write_text("cat\ndog\n", encoding="utf-16")
+    arguments = ("timm:test_resnet", "data", "--weights", "w.safetensors", "--classes", "names.txt", "-o", "other")
+    process = run(*arguments, cwd=place)
+    assert process.returncode == 2
+    assert "gradmeter: --classes names.txt is encoded in UTF-16; save it in UTF-8" in process.stderr
+
+
 def test_classes_without_names_are_numbered_and_it_says_so(place: Path) -> None:
     network = timm.create_model("test_resnet", num_classes=2)
     save_file(network.state_dict(), place / "plain.safetensors")

@@ -104,6 +104,12 @@ def test_images_that_fit_has_seen_are_refused_whatever_the_rounding_errors(trust
         trust.set_risk(0.2, replace(seen, values=seen.values * noise))
 
 
+def test_images_without_segments_are_refused(trust: SegmentTrust) -> None:
+    empty = drawn(2, 10).rows(np.zeros(20, np.bool_))
+    with pytest.raises(InputError, match="no segment of these 2 images has ground truth"):
+        trust.set_risk(0.2, empty)
+
+
 def test_copies_of_an_image_count_once(trust: SegmentTrust) -> None:
     data = drawn(120, 10, seed=1)
     before = trust.guarantee

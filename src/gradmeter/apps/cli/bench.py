@@ -18,7 +18,7 @@ _CAP = 30.0
 def bench(
     models: Annotated[str, typer.Option(help='Networks, separated by commas, or "all".')] = "all",
     methods: Annotated[
-        str, typer.Option(help='Methods, separated by commas, or "all". T0 is always included.')
+        str, typer.Option(help='Methods, separated by commas, or "all". "plain", which is T0, is always included.')
     ] = "all",
     threads: Annotated[str, typer.Option(help="Numbers of PyTorch threads, separated by commas.")] = "1,2",
     repeats: Annotated[int, typer.Option(help="Rounds; every method runs once in each round.")] = 9,

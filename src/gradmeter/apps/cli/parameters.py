@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -263,6 +264,8 @@ def _class_names(text: str) -> tuple[str, ...]:
             raise DataError(f"--classes {text}: there is no such file, and a single name is not a list; {expected}")
         if kind is not Kind.FILE:
             raise DataError(f"--classes {text} is a {kind.value[0]}; {expected}")
+        if path.read_bytes().startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise DataError(f"--classes {text} is encoded in UTF-16; save it in UTF-8")
         # Class names may come from folder names that are not UTF-8. Only newlines separate names, unlike `splitlines`.
         lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
     except OSError as error:

@@ -182,7 +182,7 @@ def find_structure(
     if not reached:
         raise UnsupportedModelError(
             "the network's logits do not depend differentiably on a layer that can be measured; expected the logits of "
-            "a segmentation network, from a layer with weights of its own"
+            "a segmentation network, from a layer with weights of its own; one made by torch.jit.trace shows no layers"
         )
     known = _verified(logits, reached, paths.to(logits))
     if any(path.scaled for path in known.values()):

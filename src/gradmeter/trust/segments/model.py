@@ -163,6 +163,10 @@ class SegmentTrust:
         given, iou = _with_truth(features)
         contents = fitted.features(given).image_hashes()
         present = np.unique(given.image)
+        if not len(present):
+            raise InputError(
+                f"no segment of these {len(contents):,} images has ground truth; expected images with some"
+            )
         seen = int(np.isin(contents[present], fitted.learned_images).sum())
         if seen:
             raise InputError(f"fit has seen {seen:,} of these {len(present):,} images; expected new images")
