@@ -8,7 +8,7 @@ from contextlib import suppress
 import torch
 from torch import Tensor, nn
 
-from gradmeter.errors import UnsupportedModelError, warn
+from gradmeter.errors import UnsupportedModelError
 from gradmeter.reading.network import adapters_in_use, modules_of, unwrapped, weights_hash
 
 CHANGED = (
@@ -52,11 +52,6 @@ class FittedWeights:
             self._stamps, self._samples, self._adapters = stamps, samples, adapters
             self._changed = self.hash is not None and self.hash != weights_hash(network)
         return self._changed
-
-    def warn_if_changed(self, model: nn.Module) -> None:
-        """Warn if the network has other weights now."""
-        if self.have_changed(model):
-            warn(CHANGED)
 
 
 def _tensors(network: nn.Module) -> list[Tensor]:

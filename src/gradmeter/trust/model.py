@@ -37,7 +37,7 @@ from gradmeter.trust.data import (
     require_list,
 )
 from gradmeter.trust.doubts import absent_doubts, doubts
-from gradmeter.trust.fitted_weights import FittedWeights
+from gradmeter.trust.fitted_weights import CHANGED, FittedWeights
 from gradmeter.trust.folds import distinct_rows
 from gradmeter.trust.judge import Judge, resolve_classifier
 from gradmeter.trust.layer_ranges import LayerValues
@@ -461,8 +461,8 @@ class TrustModel:
 
     def _watch(self, inputs: Any) -> None:
         """Warn if the network that would read the inputs has other weights than in `fit`."""
-        if self.weights is not None and not are_readings(inputs):
-            self.weights.warn_if_changed(self.meter.model)
+        if self.weights is not None and not are_readings(inputs) and self.weights.have_changed(self.meter.model):
+            warn(CHANGED)
 
     def _at_once(self) -> tuple[Judge, GradientMeter, Guarantee | None]:
         """Return the judge with the meter and the guarantee that belong to it, also if another thread fits meanwhile.

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from gradmeter.errors import GradmeterError, InputError
+from gradmeter.errors import GradmeterError, InputError, warn
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.untraced import untraced
+from gradmeter.trust.fitted_weights import CHANGED
 from gradmeter.trust.model import TrustModel
 
 
@@ -69,7 +70,7 @@ class Trust(nn.Module):
             InputError: if the meter raises it, for example because BatchNorm is in train mode: call `eval()` first.
             UnsupportedModelError: if torch.jit.trace or torch.export traces it.
         """
-        if self.trust.weights is not None:
-            self.trust.weights.warn_if_changed(self.network)
+        if self.trust.weights is not None and self.trust.weights.have_changed(self.network):
+            warn(CHANGED)
         readings = self.trust.meter(Inputs(args, kwargs))
         return TrustOutput(readings.logits, self.trust.predict_proba(readings).to(readings.logits.device))
