@@ -12,6 +12,7 @@ images need in a day.
 import argparse
 import re
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,7 +33,8 @@ ENGINES = {
 def seconds(folder: Path, engine: tuple[str, ...]) -> float:
     """For the whole command."""
     with tempfile.TemporaryDirectory() as out:
-        command = ["gradmeter", "measure", "network:make", "images", *OPTIONS, *engine, "--out", f"{out}/readings"]
+        measure = [sys.executable, "-m", "gradmeter", "measure", "network:make", "images"]
+        command = [*measure, *OPTIONS, *engine, "--out", f"{out}/readings"]
         started = time.perf_counter()
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
         return time.perf_counter() - started
@@ -60,6 +62,8 @@ def main() -> None:
     parser.add_argument("more", type=Path)
     arguments = parser.parse_args()
     few, more = count(arguments.few), count(arguments.more)
+    if not 0 < few < more:
+        parser.error(f"{arguments.few} holds {few:,} images and {arguments.more} {more:,}; expected more in the second")
     print("| engine | start | images per second | first folder | second folder |\n|:--|--:|--:|--:|--:|")
     for name, engine in ENGINES.items():
         short, long = seconds(arguments.few, engine), seconds(arguments.more, engine)

@@ -20,6 +20,7 @@ from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gradmeter.errors import GradmeterError
 from gradmeter.research.study.data.concept import Concept
 from gradmeter.research.study.data.sources import load
 from gradmeter.sources.models import Classifier, ImageOptions
@@ -73,10 +74,17 @@ def main() -> None:
         "--images", type=int, nargs=3, default=(2000, 1500, 1500), metavar=("TRAIN", "VALIDATION", "TEST")
     )
     given = parser.parse_args()
+    if not timm.is_model(given.model):
+        parser.error(f"--model {given.model} is not a model of timm; timm.list_models() lists them")
+    if min(given.images) < 1:
+        parser.error(f"--images {' '.join(map(str, given.images))}; expected at least 1 of each")
+    try:
+        collection = load(given.data)
+    except GradmeterError as error:
+        parser.error(str(error))
 
     torch.manual_seed(0)
     random = np.random.default_rng(0)
-    collection = load(given.data)
     order = random.permutation(len(collection.digits))
     training, validation, test, _ = (collection.digits.take(rows) for rows in np.split(order, np.cumsum(given.images)))
     write_images(given.out / "validation", validation)

@@ -16,10 +16,21 @@ names of the classes. In FiftyOne:
 import argparse
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, dataset
 
+from gradmeter.errors import GradmeterError
 from gradmeter.trust.adapters.fiftyone import write_labels
+
+
+def read(path: Path) -> pa.Table:
+    """The table of a folder of Parquet files, or of a .parquet or .csv file."""
+    if path.suffix != ".csv":
+        return dataset.dataset(path, format="parquet").to_table()
+    texts = {"id": "string", "prediction": "string"}
+    options = csv.ConvertOptions(column_types=texts, strings_can_be_null=True, quoted_strings_can_be_null=False)
+    return csv.read_csv(path, convert_options=options)
 
 
 def main() -> None:
@@ -30,15 +41,13 @@ def main() -> None:
     parser.add_argument("--concept", help="of an evaluation: the data set whose verdicts are written")
     parser.add_argument("--classes", nargs="+", help="names of the classes, if the verdicts have their numbers")
     arguments = parser.parse_args()
-    if arguments.verdicts.suffix == ".csv":
-        texts = {"id": "string", "prediction": "string"}
-        options = csv.ConvertOptions(column_types=texts, strings_can_be_null=True, quoted_strings_can_be_null=False)
-        verdicts = csv.read_csv(arguments.verdicts, convert_options=options)
-    else:
-        verdicts = dataset.dataset(arguments.verdicts, format="parquet").to_table()
-    if arguments.concept is not None:
-        verdicts = verdicts.filter(pc.field("concept") == arguments.concept)
-    count = write_labels(arguments.out, verdicts, arguments.classes)
+    try:
+        verdicts = read(arguments.verdicts)
+        if arguments.concept is not None:
+            verdicts = verdicts.filter(pc.field("concept") == arguments.concept)
+        count = write_labels(arguments.out, verdicts, arguments.classes)
+    except (GradmeterError, OSError, pa.ArrowException) as error:
+        parser.error(str(error))
     print(f"{arguments.out}: labels of {count:,} images")
 
 

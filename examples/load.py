@@ -8,6 +8,7 @@ prints a table of Markdown: medians of three rounds.
 
 import argparse
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 SERVERS = {
-    "gradmeter, with gradients": ["gradmeter", "serve"],
+    "gradmeter, with gradients": [sys.executable, "-m", "gradmeter", "serve"],
     "one forward pass, no verdict": [sys.executable, str(Path(__file__).with_name("softmax_server.py"))],
 }
 PORT, ROUNDS = 8000, 3
@@ -56,6 +57,10 @@ def main() -> None:
     parser.add_argument("trust", type=Path)
     parser.add_argument("image", type=Path)
     arguments = parser.parse_args()
+    if not shutil.which("ab"):
+        parser.error("ApacheBench (ab) is not installed: apt install apache2-utils")
+    if not arguments.image.is_file():
+        parser.error(f"{arguments.image} is not a file; expected an image")
     measured: dict[tuple[int, str], list[list[float]]] = defaultdict(list)
     with ExitStack() as servers:
         ports = {name: PORT + number for number, name in enumerate(SERVERS)}

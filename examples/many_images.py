@@ -47,6 +47,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1_000_000)
     parser.add_argument("--out", type=Path, default=Path("many"))
     arguments = parser.parse_args()
+    if arguments.images < 1:
+        parser.error(f"--images {arguments.images}; expected at least 1")
     if arguments.out.exists():
         parser.error(f"{arguments.out} is there; choose another name for --out")
     (arguments.out / "images").mkdir(parents=True)

@@ -13,6 +13,7 @@ import mlflow
 
 from gradmeter.apps.mlflow import log_model
 from gradmeter.apps.workflows.open_trust import open_trust
+from gradmeter.errors import GradmeterError
 
 
 def main() -> None:
@@ -23,7 +24,12 @@ def main() -> None:
     parser.add_argument("--model", help="MODEL, if the TrustModel's network is made by a function of yours")
     parser.add_argument("--code", nargs="*", help="files of that function, to be saved with the model")
     arguments = parser.parse_args()
-    trust, _ = open_trust(arguments.trust, model=arguments.model)
+    if missing := [path for path in arguments.images if not path.is_file()]:
+        parser.error(f"{missing[0]} is not a file; expected image files")
+    try:
+        trust, _ = open_trust(arguments.trust, model=arguments.model)
+    except GradmeterError as error:
+        parser.error(str(error))
     with mlflow.start_run():
         uri = log_model("judge", trust, code_paths=arguments.code).model_uri
     verdicts = mlflow.pyfunc.load_model(uri).predict([path.read_bytes() for path in arguments.images])

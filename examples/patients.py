@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradmeter import GradientMeter, TrustModel
+from gradmeter.errors import GradmeterError
 from gradmeter.reading.scores import max_softmax
 from gradmeter.research.cifar_resnets import DEPTHS, load_cifar_resnet
 from gradmeter.trust.ranking import auroc_within_folds
@@ -46,6 +47,8 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--networks", type=Path, required=True)
     arguments = parser.parse_args()
+    if not arguments.images.is_file():
+        parser.error(f"{arguments.images} is not a file; expected CIFAR-10 as an .npz archive")
     archive = np.load(arguments.images)
     images = torch.from_numpy(archive["images"]).permute(0, 3, 1, 2) / 255
     labels = torch.from_numpy(archive["labels"]).long()
@@ -56,7 +59,10 @@ def main() -> None:
     new_crops = crops(images[new], 1)
     print("network    images  in folds  new patients  softmax on new patients")
     for depth in DEPTHS:
-        network = load_cifar_resnet(arguments.networks, depth)
+        try:
+            network = load_cifar_resnet(arguments.networks, depth)
+        except GradmeterError as error:
+            parser.error(str(error))
         with torch.inference_mode():
             logits, is_wrong = network(new_crops), network(all_crops).argmax(1) != of_all
         new_is_wrong = logits.argmax(1) != labels[new]

@@ -3,7 +3,7 @@
 The last rows are of a layer without a rule, for batches of several sizes: its cost per sample stays the same.
 """
 
-import sys
+import argparse
 import warnings
 from collections.abc import Callable
 
@@ -101,6 +101,7 @@ def show(name: str, network: nn.Module, samples: int) -> None:
 
 def main() -> None:
     """Print a table."""
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     warnings.simplefilter("ignore", SlowLayerWarning)
@@ -113,4 +114,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -62,6 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     out = parser.parse_args().out
+    out.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     meter = PixelMeter(trained(random), ["head", "body.3.0"])
     fitting, calibration = (

@@ -15,6 +15,7 @@ import torch
 from gradmeter.apps.serving import application, serve
 from gradmeter.apps.workflows.judge import reader_of
 from gradmeter.apps.workflows.open_trust import open_trust
+from gradmeter.errors import GradmeterError
 from gradmeter.runs.measuring.loading import Batch
 from gradmeter.runs.measuring.reader import Reader
 from gradmeter.sources.models import Classifier
@@ -46,7 +47,10 @@ def main() -> None:
     parser.add_argument("trust", type=Path)
     parser.add_argument("--port", type=int, default=8001)
     arguments = parser.parse_args()
-    trust, classifier = open_trust(arguments.trust)
+    try:
+        trust, classifier = open_trust(arguments.trust)
+    except GradmeterError as error:
+        parser.error(str(error))
     with_gradients = reader_of(trust, classifier)
     reader = SoftmaxReader(with_gradients.meter, classifier, with_gradients.tabulate)
     serve(application(reader, decoder_for(classifier.image)), "127.0.0.1", arguments.port, print)

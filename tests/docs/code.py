@@ -2,9 +2,12 @@
 
 import re
 import runpy
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,3 +22,11 @@ def run_script() -> None:
     """Run the script that the first argument names."""
     del sys.argv[0]
     runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+def example(line: str, monkeypatch: pytest.MonkeyPatch, *further: str) -> None:
+    """Run a line like "python examples/NAME.py ..." in this process, which has imported the libraries already."""
+    program, script, *arguments = shlex.split(line)
+    assert program == "python"
+    monkeypatch.setattr(sys, "argv", [script, *arguments, *further])
+    runpy.run_path(str(ROOT / script), run_name="__main__")

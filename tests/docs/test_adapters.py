@@ -1,9 +1,7 @@
 """The blocks of the page on adapters run: Python and examples on digits, the commands for FD-Shifts on small texts."""
 
 import json
-import runpy
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from torch.utils.data import DataLoader
 from apps.cli.commands import in_this_process
 from apps.workflows import arrays
 from apps.workflows.digits import MODULE, make, recipe
-from docs.code import ROOT, blocks
+from docs.code import blocks, example
 from gradmeter.apps.cli.commands import app
 from gradmeter.trust.adapters.fd_shifts import read_outputs
 from trust.adapters.test_lightning import Digits
@@ -99,14 +97,6 @@ def test_the_commands_for_fd_shifts(
     with pytest.raises(SystemExit, match="2"):
         example("python examples/fd_shifts.py nowhere absent.parquet --out empty", monkeypatch)
     assert "nowhere" in capsys.readouterr().err
-
-
-def example(line: str, monkeypatch: pytest.MonkeyPatch, *further: str) -> None:
-    """Run a line like "python examples/NAME.py ..." in this process, which has imported the libraries already."""
-    program, script, *arguments = shlex.split(line)
-    assert program == "python"
-    monkeypatch.setattr(sys, "argv", [script, *arguments, *further])
-    runpy.run_path(str(ROOT / script), run_name="__main__")
 
 
 @pytest.fixture
