@@ -108,6 +108,11 @@ def test_compressed_bodies_are_refused() -> None:
     assert (answer.status_code, "gzip" in answer.json()["detail"]) == (415, True)
 
 
+def test_an_empty_encoding_is_none() -> None:
+    answer = httpx.post(f"{ADDRESS}/judge", content=png(3), headers={"Content-Encoding": ""}, timeout=60)
+    assert answer.status_code == 200
+
+
 def test_senders_that_stall_keep_nobody_out() -> None:
     """There are more stalled senders than requests may wait."""
     with ExitStack() as stack:

@@ -86,7 +86,7 @@ async def received(request: Request, limits: Limits, share: Share, *, texts: boo
         NoRoom: if there is no memory for it.
     """
     _require_content(request.headers.get("Content-Type", ""), texts=texts)
-    if (encoding := request.headers.get("Content-Encoding", "identity").lower()) != "identity":
+    if (encoding := request.headers.get("Content-Encoding", "").lower()) not in ("", "identity"):
         raise HTTPException(415, f"the body is compressed ({encoding!r}); send the content of the file as it is")
     # A body without a length is counted chunk by chunk. Leading zeros are stripped because `int` rejects numbers of
     # more than 4,300 digits.
