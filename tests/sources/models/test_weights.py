@@ -348,7 +348,9 @@ def test_another_networks_weights(state: dict[str, torch.Tensor]) -> None:
         build_with(build, other, Path("a.pt"))
 
 
-@pytest.mark.parametrize(("given", "expected", "advice"), [(1, 3, "give --grey"), (3, 1, "remove --grey")])
+@pytest.mark.parametrize(
+    ("given", "expected", "advice"), [(1, 3, "of timm, give --grey"), (3, 1, "of timm, remove --grey")]
+)
 def test_grey_and_coloured_are_not_the_same(given: int, expected: int, advice: str) -> None:
     def network(channels: int) -> nn.Module:
         return nn.Sequential(nn.Conv2d(channels, 4, 3))

@@ -31,7 +31,10 @@ _REFUSED = re.compile(r"Unsupported global: GLOBAL ([\w.]+[\w])")
 # How deep weights may be in the mappings of a file; one may hold itself.
 _DEPTH = 4
 # Advice for weights for grey images, True, or for coloured images, False, if the network takes the other kind.
-_CHANNELS = {True: "they are for grey images: give --grey", False: "they are for coloured images: remove --grey"}
+_CHANNELS = {
+    True: "they are for grey images, and the network for coloured ones: for networks of timm, give --grey",
+    False: "they are for coloured images, and the network for grey ones: for networks of timm, remove --grey",
+}
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:

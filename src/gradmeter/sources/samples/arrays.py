@@ -111,6 +111,7 @@ def _check_images(path: str, images: ArrayRows) -> None:
         channels_first = len(images.shape) == 4 and images.shape[1] in (1, 3)
         raise DataError(
             f"{path}: images have shape {images.shape}; expected [N, height, width] or [N, height, width, 1 or 3]"
+            + ", none of them 0" * (0 in images.shape)
             + ": save images.transpose(0, 2, 3, 1) if the channels are first" * channels_first
         )
     if reason := too_long(images.shape[2], images.shape[1]):
