@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -117,6 +118,21 @@ def test_a_trust_model_of_the_command_line(folder: Path) -> None:
     trust.meter.model.double()
     with pytest.raises(InputError, match="float64"):
         save_model("other", trust, recipe(folder), code_paths=["digits_network.py"])
+
+
+def test_the_code_that_a_model_brings_is_used(
+    folder: Path, trust: TrustModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that loads the model may have a later version of it in its current folder."""
+    save_model("own", trust, recipe(folder), code_paths=["digits_network.py"])
+    saved = (folder / "own").resolve()
+    (tmp_path / "digits_network.py").write_text("def network():\n    raise RuntimeError('later')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(folder))])
+    monkeypatch.delitem(sys.modules, "digits_network")
+    loaded = mlflow.pyfunc.load_model(str(saved))
+    assert Path(sys.modules["digits_network"].__file__ or "").parent == saved / "code"
+    assert len(loaded.predict([png(1400)])) == 1
 
 
 def test_what_cannot_be_judged(loaded: Any) -> None:

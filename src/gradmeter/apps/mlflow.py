@@ -7,6 +7,7 @@ the model's data are a folder of `TrustModel.save` and a file of weights. The mo
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -189,6 +190,9 @@ class Judging:
 
 def _load_pyfunc(data_path: str) -> Judging:
     """Load a model's data; MLflow calls this."""
+    # MLflow puts the code that the model brings first. Modules of the current folder must not come before it.
+    if "" not in sys.path:
+        sys.path.append("")
     return Judging(Path(data_path))
 
 
