@@ -133,6 +133,10 @@ def test_the_code_that_a_model_brings_is_used(
     loaded = mlflow.pyfunc.load_model(str(saved))
     assert Path(sys.modules["digits_network"].__file__ or "").parent == saved / "code"
     assert len(loaded.predict([png(1400)])) == 1
+    # A process has one module of a name.
+    monkeypatch.setattr(sys.modules["digits_network"], "__file__", str(tmp_path / "digits_network.py"))
+    with pytest.raises(InputError, match=r"own/code/digits_network\.py, but this process has imported digits_network"):
+        mlflow.pyfunc.load_model(str(saved))
 
 
 def test_what_cannot_be_judged(loaded: Any) -> None:

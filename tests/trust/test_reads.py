@@ -232,6 +232,8 @@ def test_slow_gradients_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     choice = choose_reads(GradientMeter(network()), batches(images, labels))
     assert choice.reads == FORWARD
     assert choice.known == 0
+    assert "of 50 predictions are right, too few" in choice.reason
+    assert choice.reason.endswith("the comparison read 50 in 0 seconds")
 
 
 @pytest.mark.usefixtures("quick")

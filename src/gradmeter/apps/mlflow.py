@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +134,10 @@ class Judging:
 
     def __init__(self, folder: Path) -> None:
         # A model of MLflow may bring code of its own, and whoever loads it trusts it: so it may name a function, too.
-        model = Recipe.from_json(read_notes(folder / _TRUST)["recipe"]).model
-        self._trust, self._classifier = open_trust(folder / _TRUST, model=model, weights=folder / _WEIGHTS)
+        recipe = Recipe.from_json(read_notes(folder / _TRUST)["recipe"])
+        if recipe.runs_code:
+            _require_own_code(recipe.model.partition(":")[0])
+        self._trust, self._classifier = open_trust(folder / _TRUST, model=recipe.model, weights=folder / _WEIGHTS)
         self._reader = reader_of(self._trust, self._classifier)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._reader.move(self._device)
@@ -194,6 +197,31 @@ def _load_pyfunc(data_path: str) -> Judging:
     if "" not in sys.path:
         sys.path.append("")
     return Judging(Path(data_path))
+
+
+def _require_own_code(module: str) -> None:
+    """Check that a module is not imported already from another file than the one that `sys.path` finds now.
+
+    Raises:
+        InputError: if it is, and the files differ.
+    """
+    imported, found = getattr(sys.modules.get(module), "__file__", None), _file_of(module)
+    files = [path for path in map(Path, filter(None, (imported, found))) if path.is_file()]
+    if len({path.read_bytes() for path in files}) > 1:
+        raise InputError(
+            f"the model brings {found}, but this process has imported {module} from {imported}; load the model in "
+            "another process"
+        )
+
+
+def _file_of(module: str) -> str | None:
+    """Return the file from which a module would be imported if none of its name was imported."""
+    spec, path, parts = None, None, module.split(".")
+    for depth in range(len(parts)):
+        if (spec := PathFinder.find_spec(".".join(parts[: depth + 1]), path)) is None:
+            return None
+        path = spec.submodule_search_locations
+    return None if spec is None else spec.origin
 
 
 def _files(model_input: Any) -> list[bytes] | None:

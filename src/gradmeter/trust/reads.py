@@ -44,7 +44,7 @@ _LEAST_RIGHT, _LEAST_WRONG = 2 * LEAST_KNOWN, 2 * FEW
 PILOT_BATCH = 64
 """Number of inputs that are read together."""
 _REPETITIONS = 200
-# Reading the pilot stops after this many seconds: gradients that take so long are no default.
+# Reading the pilot stops after this many seconds; what was read until then is compared.
 _SECONDS = 120.0
 # Inputs that are read before the time is taken.
 _WARM_UP = 2
@@ -179,6 +179,8 @@ def choose_reads(
     # The second look, a further forward pass, is the same with and without gradients.
     per_input = (seconds[0] / len(known), max(seconds[1] - seconds[0], seconds[0]) / len(known))
     cost = f"reading an input takes {1e3 * per_input[1]:.3g} ms with gradients, {1e3 * per_input[0]:.3g} ms without"
+    if sum(seconds) > _SECONDS:
+        cost += f"; the comparison read {len(known):,} in {_SECONDS:.0f} seconds"
     return replace(choice, reason=f"{choice.reason}; {cost}", seconds=per_input)
 
 

@@ -340,8 +340,10 @@ def _require_same_network(folder: Path, saved: dict[str, Any], model: nn.Module)
     if differing:
         name = differing[0]
         raise DataError(
-            f"{folder} was fitted with another network: parameter {name!r} has shape {shapes.get(name, 'absent')}; "
-            f"expected {expected.get(name, 'absent')} ({len(differing)} parameters differ): pass the original network"
+            f"{folder} was fitted with another network: parameter {name!r} "
+            f"{f'has shape {shapes[name]}' if name in shapes else 'is missing'}; "
+            f"expected {f'shape {expected[name]}' if name in expected else 'no parameter of this name'} "
+            f"({len(differing)} parameters differ): pass the original network"
         )
     if weights_hash(unwrapped(model)) != saved["hash"]:
         raise DataError(

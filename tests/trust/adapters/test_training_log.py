@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
 
 from gradmeter.errors import InputError
 from gradmeter.reading.meter import GradientMeter
@@ -143,13 +143,31 @@ def test_everything_is_left_as_it_was() -> None:
     assert network[4].bias.grad is None
 
 
-def test_the_loader_s_own_generator_is_left_as_it_was() -> None:
+@pytest.mark.parametrize("place", ["loader", "sampler", "batch sampler", "sampler of a batch sampler"])
+def test_the_loader_s_own_generator_is_left_as_it_was(place: str) -> None:
     """The loader of the training may share it."""
     generator = torch.Generator()
     before = generator.get_state()
     images, labels = digits()
     data = TensorDataset(images[300:500], labels[300:500])
-    validation_numbers(trained(), DataLoader(data, batch_size=100, shuffle=True, generator=generator), ["l2"])
+    sampler = RandomSampler(data, generator=generator)
+
+    class Batches(BatchSampler):
+        def __init__(self) -> None:
+            super().__init__(SequentialSampler(data), 100, drop_last=False)
+            self.generator = generator
+
+        def __iter__(self) -> Iterator[list[int]]:
+            batches = list(super().__iter__())
+            yield from (batches[index] for index in torch.randperm(len(batches), generator=self.generator))
+
+    options: dict[str, dict[str, Any]] = {
+        "loader": {"batch_size": 100, "shuffle": True, "generator": generator},
+        "sampler": {"batch_size": 100, "sampler": sampler},
+        "batch sampler": {"batch_sampler": Batches()},
+        "sampler of a batch sampler": {"batch_sampler": BatchSampler(sampler, 100, drop_last=False)},
+    }
+    validation_numbers(trained(), DataLoader(data, **options[place]), ["l2"])
     assert torch.equal(generator.get_state(), before)
 
 

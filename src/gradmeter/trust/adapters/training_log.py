@@ -135,17 +135,19 @@ def _randomness_restored(loader: Iterable[Any]) -> Iterator[None]:
     """Restore the random generators that a loader may use in this process; `GradientMeter` restores others."""
     # NumPy's global generator is the one that transforms use.
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
-    # The training's loader may have the same generator.
-    generator: Any = getattr(loader, "generator", None)
-    own = generator.get_state() if isinstance(generator, torch.Generator) else None
+    # The training's loader may have the same generators.
+    batches = getattr(loader, "batch_sampler", None)
+    places = loader, getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None)
+    generators = [getattr(place, "generator", None) for place in places]
+    own = {one: one.get_state() for one in generators if isinstance(one, torch.Generator)}
     with torch.random.fork_rng(devices=[]):
         try:
             yield
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])  # noqa: NPY002
-            if own is not None:
-                generator.set_state(own)
+            for generator, state in own.items():
+                generator.set_state(state)
 
 
 def _gradient_means(readings: Readings, correct: NDArray[np.bool_], metrics: Sequence[str]) -> dict[str, float]:
