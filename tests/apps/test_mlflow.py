@@ -142,9 +142,15 @@ def test_the_code_that_a_model_brings_is_used(
 def test_what_cannot_be_judged(loaded: Any) -> None:
     with pytest.raises(DataError, match="input 1 "):
         loaded.predict([png(1400), b"no image"])
-    for wrong in ([], [3], ["\ud800"], pd.DataFrame({"one": [b""], "two": [b""]})):
+    for wrong in ([], [3], ["\ud800"], pd.DataFrame({"one": [b""], "two": [b""]}), np.array([png(1400)])):
         with pytest.raises(InputError, match="expected"):
             loaded.predict(wrong)
+
+
+def test_extra_state(trust: TrustModel, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(trust.meter.model), "get_extra_state", lambda self: {"seen": 3}, raising=False)
+    with pytest.raises(InputError, match="'_extra_state', a dict; expected tensors only"):
+        save_model("nothing", trust, recipe(folder))
 
 
 def test_what_cannot_be_saved(trust: TrustModel, folder: Path) -> None:

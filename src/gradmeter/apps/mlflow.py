@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from gradmeter.apps.workflows.judge import reader_of
 from gradmeter.apps.workflows.open_trust import has_same_outputs, open_trust
@@ -100,8 +101,14 @@ def _arguments(folder: Path, trust: TrustModel, recipe: Recipe | None, options: 
         if "recipe" not in trust.notes:
             raise InputError("the TrustModel does not say how to open its network; give a Recipe")
         recipe = Recipe.from_json(trust.notes["recipe"])
+    state = trust.meter.model.state_dict()
+    if other := [name for name, value in state.items() if not isinstance(value, Tensor)]:
+        raise InputError(
+            f"the network's state holds {other[0]!r}, a {type(state[other[0]]).__name__}; expected tensors only, "
+            "because nothing is pickled: let get_extra_state return a tensor"
+        )
     # Clones, because safetensors refuses tensors that share memory.
-    weights = {name: value.detach().cpu().clone() for name, value in trust.meter.model.state_dict().items()}
+    weights = {name: value.detach().cpu().clone() for name, value in state.items()}
     save_file({name: value.contiguous() for name, value in weights.items()}, folder / _WEIGHTS)
     classes = recipe.classes
     if classes is None and recipe.weights is not None:
@@ -234,7 +241,12 @@ def _files(model_input: Any) -> list[bytes] | None:
         if model_input.shape[1] != 1:
             raise InputError(f"a frame of {model_input.shape[1]} columns; expected one column, of images or texts")
         model_input = model_input.iloc[:, 0].tolist()
-    if isinstance(model_input, np.ndarray) and model_input.dtype.kind in "OSU":
+    if isinstance(model_input, np.ndarray) and model_input.dtype.kind == "S":
+        raise InputError(
+            f"the array has the dtype {model_input.dtype}, which drops zeros at the end of a file; expected a list, or "
+            "an array of the dtype object"
+        )
+    if isinstance(model_input, np.ndarray) and model_input.dtype.kind in "OU":
         model_input = model_input.ravel().tolist()
     if isinstance(model_input, np.ndarray | Mapping):
         return None

@@ -143,7 +143,7 @@ def test_everything_is_left_as_it_was() -> None:
     assert network[4].bias.grad is None
 
 
-@pytest.mark.parametrize("place", ["loader", "sampler", "batch sampler", "sampler of a batch sampler"])
+@pytest.mark.parametrize("place", ["loader", "sampler", "batch sampler", "sampler of a batch sampler", "batches"])
 def test_the_loader_s_own_generator_is_left_as_it_was(place: str) -> None:
     """The loader of the training may share it."""
     generator = torch.Generator()
@@ -166,6 +166,7 @@ def test_the_loader_s_own_generator_is_left_as_it_was(place: str) -> None:
         "sampler": {"batch_size": 100, "sampler": sampler},
         "batch sampler": {"batch_sampler": Batches()},
         "sampler of a batch sampler": {"batch_sampler": BatchSampler(sampler, 100, drop_last=False)},
+        "batches": {"batch_size": None, "sampler": BatchSampler(sampler, 100, drop_last=False)},
     }
     validation_numbers(trained(), DataLoader(data, **options[place]), ["l2"])
     assert torch.equal(generator.get_state(), before)

@@ -44,11 +44,13 @@ def write_labels(path: Path | str, verdicts: pa.Table, classes: Sequence[str] | 
     Raises:
         DataError: if a column is missing or has other values, a number is not that of a class, or two images have the
             same path without extension, which FiftyOne cannot tell apart.
-        InputError: if `verdicts` is not a table.
+        InputError: if `verdicts` is not a table, or `classes` are no names.
         OutputError: if the file cannot be written.
     """
     if not isinstance(verdicts, pa.Table):
         raise InputError(f"verdicts are a {type(verdicts).__name__}; expected a pyarrow.Table")
+    if isinstance(classes, str) or not all(isinstance(name, str) for name in classes or ()):
+        raise InputError(f"classes are {classes!r}; expected a list of names")
     if repeated := [name for name in _USED if verdicts.column_names.count(name) > 1]:
         raise DataError(f"the verdicts have two columns {repeated[0]}; expected one of each name")
     if missing := [name for name in _REQUIRED if name not in verdicts.column_names]:

@@ -136,10 +136,7 @@ def _randomness_restored(loader: Iterable[Any]) -> Iterator[None]:
     # NumPy's global generator is the one that transforms use.
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
     # The training's loader may have the same generators.
-    batches = getattr(loader, "batch_sampler", None)
-    places = loader, getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None)
-    generators = [getattr(place, "generator", None) for place in places]
-    own = {one: one.get_state() for one in generators if isinstance(one, torch.Generator)}
+    own = {generator: generator.get_state() for generator in _generators(loader)}
     with torch.random.fork_rng(devices=[]):
         try:
             yield
@@ -148,6 +145,15 @@ def _randomness_restored(loader: Iterable[Any]) -> Iterator[None]:
             np.random.set_state(states[1])  # noqa: NPY002
             for generator, state in own.items():
                 generator.set_state(state)
+
+
+def _generators(place: Any) -> Iterator[torch.Generator]:
+    """Yield the generators of a loader, its samplers and theirs."""
+    if isinstance(generator := getattr(place, "generator", None), torch.Generator):
+        yield generator
+    for name in ("sampler", "batch_sampler"):
+        if (further := getattr(place, name, None)) is not None:
+            yield from _generators(further)
 
 
 def _gradient_means(readings: Readings, correct: NDArray[np.bool_], metrics: Sequence[str]) -> dict[str, float]:

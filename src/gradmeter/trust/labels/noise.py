@@ -25,6 +25,8 @@ _STARTS = (0.03, 0.4)
 # The shares of unlabelled and rare classes are first estimated with the probabilities as they are, and then this often
 # with the fitted temperature.
 _ROUNDS = 4
+# Entries of the arrays [rows, C] that are computed together: they stay in the processor's cache.
+_ENTRIES = 2**16
 _TINY = 1e-9
 # The curve that bends margins up doubles one of this size.
 _LARGE_MARGIN = 10.0
@@ -247,10 +249,11 @@ class NoiseProblem:
         self._one_error = one_error
         self._groups = classes.groups
         self._confused_with_given = np.ascontiguousarray(classes.confusion[:, labels].T)
-        self._at = np.arange(len(labels))
+        step = max(1, _ENTRIES // len(classes.labelled))
+        self._tiles = [slice(start, start + step) for start in range(0, len(labels), step)]
         weights = self._equal_weights() if fixed_weights is None else fixed_weights
         # [n, 3] probability of each group of classes.
-        self._of_inputs = self._probabilities(weights) @ self._groups
+        self._of_inputs = np.concatenate([self._probabilities(weights, tile) @ self._groups for tile in self._tiles])
 
     @property
     def has_foreign(self) -> bool:
@@ -315,68 +318,80 @@ class NoiseProblem:
     def loss_of_labels(self, model: NoiseModel) -> float:
         """Return the negative log likelihood of the labels given the inputs."""
         shares = _Shares(self._classes, model.rate, model.rare, model.foreign)
-        likely = self._probabilities(model.weights) * (self._groups @ shares.ratios)
-        likelihood = (likely * self._to_given(self._to_given_if_wrong(model.confused), shares)).sum(axis=1) + _LEAST
-        return -float((np.log(likelihood) - np.log(likely.sum(axis=1))).sum())
+        loss = 0.0
+        for tile in self._tiles:
+            likely = self._probabilities(model.weights, tile) * (self._groups @ shares.ratios)
+            to_given = self._to_given(self._to_given_if_wrong(model.confused, tile), shares, tile)
+            likelihood = (likely * to_given).sum(axis=1) + _LEAST
+            loss -= float((np.log(likelihood) - np.log(likely.sum(axis=1))).sum())
+        return loss
 
     def __call__(self, parameters: Values) -> tuple[float, Values]:
         """Return the loss and its gradient, both per label."""
         rate, confused, rare, foreign = (float(share) for share in expit(parameters[-4:]))
-        at, labels, others, groups = self._at, self._labels, self._classes.others, self._groups
-        shares = _Shares(self._classes, rate, rare, foreign)
-        p = self._probabilities(parameters[: len(self._experts)])
-        ratios = groups @ shares.ratios
-        likely = p * ratios
+        weights, shares = parameters[: len(self._experts)], _Shares(self._classes, rate, rare, foreign)
+        sums = np.sum([self._sums(weights, confused, shares, tile) for tile in self._tiles], axis=0)
+        loss, of_groups, of_wrong, of_confused, of_weights = sums[0], sums[1:4], sums[4], sums[5], sums[6:]
+        of_shares = shares.of_ratios @ of_groups + shares.of_wrong * of_wrong
+        gradient = -np.array([*of_weights, of_shares[0], of_confused * confused * (1 - confused), *of_shares[1:]])
+        penalty, of_penalty = self._penalty(parameters)
+        loss, gradient = float(loss) / self._copies, gradient / self._copies
+        return (loss + penalty) / len(self._labels), (gradient + of_penalty) / len(self._labels)
+
+    def _sums(self, weights: Values, confused: float, shares: _Shares, tile: slice) -> Values:
+        """Return the loss [1] of some labels, and the derivatives of the log likelihood.
+
+        These are by the logarithms of the shares of groups [3], by the share of wrong labels [1], by `confused` [1] and
+        by the weights [K].
+        """
+        labels, others, groups = self._labels[tile], self._classes.others, self._groups
+        at = np.arange(len(labels))
+        p = self._probabilities(weights, tile)
+        likely = p * (groups @ shares.ratios)
         total = likely.sum(axis=1)
-        if_wrong = self._to_given_if_wrong(confused)
+        if_wrong = self._to_given_if_wrong(confused, tile)
         given = likely[at, labels]
         inside = likely * ~self._classes.foreign
         wrong_inside = np.einsum("nc,nc->n", inside, if_wrong)
-        wrong = self._wrong(shares)
-        slopes = self._to_given(if_wrong, shares)
+        slopes = self._to_given(if_wrong, shares, tile)
         slopes *= likely
         likelihood = slopes.sum(axis=1) + _LEAST
-        of_confused = (likely * wrong) * (self._confused_with_given - 1 / others)
+        of_confused = (likely * self._wrong(shares)) * (self._confused_with_given[tile] - 1 / others)
         of_confused[at, labels] = 0.0
         slopes /= likelihood[:, None]
-        before = self._of_inputs * shares.ratios
+        before = self._of_inputs[tile] * shares.ratios
         total_before = before.sum(axis=1)
-        loss = -float((np.log(likelihood) - np.log(total) + np.log(total_before)).sum())
         of_logits = slopes - likely / total[:, None]
-        of_groups = (of_logits @ groups + before / total_before[:, None]).sum(axis=0)
+        of_groups = of_logits @ groups + before / total_before[:, None]
         of_logits -= p * of_logits.sum(axis=1, keepdims=True)
-        of_wrong = float(((wrong_inside - given) / likelihood).sum())
-        of_shares = shares.of_ratios @ of_groups + shares.of_wrong * of_wrong
-        gradient = -np.array(
+        return np.array(
             [
-                *(float(np.einsum("nc,nc->", of_logits, expert)) for expert in self._experts),
-                of_shares[0],
-                float((of_confused.sum(axis=1) / likelihood).sum()) * confused * (1 - confused),
-                *of_shares[1:],
+                -(np.log(likelihood) - np.log(total) + np.log(total_before)).sum(),
+                *of_groups.sum(axis=0),
+                ((wrong_inside - given) / likelihood).sum(),
+                (of_confused.sum(axis=1) / likelihood).sum(),
+                *(np.einsum("nc,nc->", of_logits, expert[tile]) for expert in self._experts),
             ]
         )
-        penalty, of_penalty = self._penalty(parameters)
-        loss, gradient = loss / self._copies, gradient / self._copies
-        return (loss + penalty) / len(labels), (gradient + of_penalty) / len(labels)
 
-    def _to_given_if_wrong(self, confused: float) -> Values:
+    def _to_given_if_wrong(self, confused: float, tile: slice) -> Values:
         """Return the probability [n, C] of the given label if the class is each other one and the label is wrong."""
-        to_given: Values = confused * self._confused_with_given + (1 - confused) / self._classes.others
-        to_given[self._at, self._labels] = 0.0
+        to_given: Values = confused * self._confused_with_given[tile] + (1 - confused) / self._classes.others
+        to_given[np.arange(len(to_given)), self._labels[tile]] = 0.0
         return to_given
 
-    def _to_given(self, if_wrong: Values, shares: _Shares) -> Values:
+    def _to_given(self, if_wrong: Values, shares: _Shares, tile: slice) -> Values:
         """Return the probability [n, C] of the given label if the class is each one, from that of a wrong label."""
         to_given = if_wrong * self._wrong(shares)
-        to_given[self._at, self._labels] = 1 - shares.wrong
+        to_given[np.arange(len(to_given)), self._labels[tile]] = 1 - shares.wrong
         return to_given
 
     def _wrong(self, shares: _Shares) -> Values:
         """Return the share [C] of wrong labels among the samples of each class."""
         return np.where(self._classes.foreign, 1.0, shares.wrong)
 
-    def _probabilities(self, weights: Values) -> Values:
-        evidence = (weight * expert for weight, expert in zip(weights, self._experts, strict=True))
+    def _probabilities(self, weights: Values, tile: slice) -> Values:
+        evidence = (weight * expert[tile] for weight, expert in zip(weights, self._experts, strict=True))
         p: Values = softmax(sum(evidence, self._classes.log_shares), axis=1)
         return p
 
