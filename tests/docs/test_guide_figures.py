@@ -46,7 +46,7 @@ STATEMENTS = [
     f"at most {126 * kind_shares._MOST:.2f} % ({100 * kind_shares._MOST:.0f} % without the most unusual known inputs)",
     f"at most {reads.PILOT:,} known inputs and {reads._PER_KIND * len(KINDS)} synthetic unknowns",
     f"fewer than {reads._LEAST_RIGHT} right or {reads._LEAST_WRONG} wrong predictions in the sample",
-    f"or not in {words(reads._SECONDS)}.",
+    f"Reading the sample stops after {words(reads._SECONDS)};",
     f"averaged for the {SECOND_LOOKS} with the least confident predictions",
     f"by more than {words(known_head._STANDARD_ERRORS)} standard errors",
     f"a second forward pass for {SECOND_LOOKS} is its price",
