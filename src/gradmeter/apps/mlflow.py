@@ -212,12 +212,13 @@ def _require_own_code(module: str) -> None:
     Raises:
         InputError: if it is, and the files differ.
     """
-    imported, found = getattr(sys.modules.get(module), "__file__", None), _file_of(module)
-    files = [path for path in map(Path, filter(None, (imported, found))) if path.is_file()]
+    imported_file = getattr(sys.modules.get(module), "__file__", None)
+    model_file = _file_of(module)
+    files = [path for path in map(Path, filter(None, (imported_file, model_file))) if path.is_file()]
     if len({path.read_bytes() for path in files}) > 1:
         raise InputError(
-            f"the model brings {found}, but this process has imported {module} from {imported}; load the model in "
-            "another process"
+            f"the model brings {model_file}, but this process has imported {module} from {imported_file}; load the "
+            "model in another process"
         )
 
 

@@ -82,7 +82,7 @@ def test_tables_that_cannot_be_written(tmp_path: Path) -> None:
         write_labels(path, table().drop_columns(["p_correct"]))
     for classes in ([10, 20], "ab"):
         with pytest.raises(InputError, match="expected a list of names"):
-            write_labels(path, table(), classes)  # type: ignore[arg-type, unused-ignore]
+            write_labels(path, table(), classes)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="dict"):
         write_labels(path, {})  # type: ignore[arg-type]
     assert not path.exists()
