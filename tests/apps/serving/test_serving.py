@@ -206,6 +206,12 @@ def test_head_is_answered_as_get_without_the_body(path: str) -> None:
     assert head.headers["content-type"] == get.headers["content-type"]
 
 
+@pytest.mark.parametrize("path", ["/judge/", "/health/"])
+def test_there_is_one_address_of_each_answer(path: str) -> None:
+    """A redirect would lead out of the prefix of a proxy."""
+    assert httpx.post(f"{ADDRESS}{path}", content=b"hello").status_code == 404
+
+
 def test_health_and_metrics() -> None:
     assert httpx.get(f"{ADDRESS}/health").json() == {"status": "ok"}
     post(b"hello")

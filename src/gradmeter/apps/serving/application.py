@@ -100,9 +100,15 @@ def application(
         ray_actor_options={"num_cpus": 1, "num_gpus": 1 if device.startswith("cuda") else 0},
     )
     # The documentation page works without internet access, and below the prefix of a proxy: its addresses are relative.
-    summary = "Estimates how likely each prediction of a classifier is correct."
+    # Redirects of /judge/ to /judge would be absolute, without the prefix.
     api = FastAPIOffline(
-        docs_url=None, redoc_url=None, title="gradmeter", summary=summary, version=__version__, servers=[{"url": "."}]
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        title="gradmeter",
+        summary="Estimates how likely each prediction of a classifier is correct.",
+        version=__version__,
+        servers=[{"url": "."}],
     )
     api.add_middleware(HeadAsGet)
 
