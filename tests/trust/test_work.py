@@ -49,7 +49,8 @@ def test_features_and_heads_of_one_image() -> None:
 
 def test_a_verdict_on_one_image() -> None:
     image = digits()[0][:1]
-    assert len(packages_called(lambda: fitted().predict_proba(image))) < 750
+    # 748 with Python 3.11 and torch 2.13; others may make a few more.
+    assert len(packages_called(lambda: fitted().predict_proba(image))) < 800
 
 
 def convolutional(layers: int) -> nn.Module:
