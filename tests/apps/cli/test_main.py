@@ -283,3 +283,10 @@ def test_without_the_demo_extra_the_package_and_the_way_out_are_named(package: s
     refused(process.returncode, process.stdout, process.stderr, f"package {package}")
     assert 'pip install "gradmeter[demo]"' in process.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_pixel_benchmark_without_torchvision(tmp_path: Path) -> None:
+    process = gradmeter_command("bench", "--pixels", cwd=tmp_path, main=partial(main_without, "torchvision"))
+    refused(process.returncode, process.stdout, process.stderr, "package torchvision")
+    assert 'pip install "gradmeter[bench]"' in process.stderr
+    assert list(tmp_path.iterdir()) == []

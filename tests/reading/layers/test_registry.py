@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable, Mapping
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -261,6 +262,15 @@ def test_names_of_the_operations_that_have_a_rule() -> None:
     register_rule("Unheard")(matrix)
     assert set(measured_operations()) == {*names, "Unheard"}
     assert operation_rule("Unheard of") is None
+
+
+def test_a_module_that_was_given_another_forward_pass() -> None:
+    layer = Scale()
+    layer.forward = MethodType(lambda module, x: x * module.factor.reshape(-1, 1, 1).sin(), layer)  # type: ignore[method-assign]
+    counted, calls = counting(scale)
+    register_rule(Scale)(counted)
+    assert_measured(network(layer), IMAGES)
+    assert not calls
 
 
 class Overwriting(Scale):

@@ -3,6 +3,8 @@
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from gradmeter import InputError, PixelMeter, PixelReadings, UnsupportedModelError
 from gradmeter.errors import ProbabilitiesWarning, SlowLayerWarning
 from gradmeter.reading.network import NotFinite
-from gradmeter.reading.pixels.meter import checked_pixels
+from gradmeter.reading.pixels.structure import checked_pixels
 from gradmeter.reading.statistics import METRICS
 from oracles.moments import assert_agree
 from oracles.networks import randomise, samples, with_same_parameters
@@ -614,8 +616,9 @@ def test_a_network_that_mixes_images_is_refused() -> None:
         PixelMeter(network)(IMAGES)
 
 
-def test_a_path_that_depends_on_the_image_is_refused() -> None:
-    """The structure is found with the first image; later ones take another path."""
+@pytest.mark.filterwarnings("ignore::gradmeter.errors.SlowLayerWarning")
+def test_a_path_that_depends_on_the_image() -> None:
+    """One that a later image takes, and one that only some images of a batch take."""
 
     def after(logits: Tensor) -> Tensor:
         return logits.flip(3) if float(logits.detach().mean()) < 0 else logits
@@ -627,8 +630,142 @@ def test_a_path_that_depends_on_the_image_is_refused() -> None:
     meter(IMAGES)
     with torch.no_grad():
         network.head.bias -= 20.0
-    with pytest.raises(UnsupportedModelError, match="another path"):
-        meter(IMAGES)
+    assert_pixels(meter(IMAGES), "head", pixel_statistics(network, IMAGES, "head"))
+
+
+def prior(logits: Tensor) -> Tensor:
+    return logits + torch.tensor([0.1, 0.2, -0.1, 0.0]).reshape(4, 1, 1)
+
+
+class Changing(nn.Module):
+    """Something that may change between two calls, behind the last layer."""
+
+    def __init__(self, after: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.scale, self.size, self.after = 2.0, 2, after
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return self.after(F.interpolate(logits * self.scale, scale_factor=self.size))
+
+
+@pytest.mark.parametrize("after", [lambda logits: logits, prior], ids=["alone", "added to"])
+def test_a_network_that_changed_since_the_last_call(after: Callable[[Tensor], Tensor]) -> None:
+    """A factor and an upsampling were those of the first call."""
+    changing = Changing(after)
+    network = segmenter(nn.Conv2d(6, 4, 1), changing)
+    meter = PixelMeter(network)
+    meter(IMAGES)
+    changing.scale = 2.2
+    assert_pixels(meter(IMAGES), "head", pixel_statistics(network, IMAGES, "head"))
+    changing.size = 1
+    assert_pixels(meter(IMAGES), "head", pixel_statistics(network, IMAGES, "head"))
+
+
+@pytest.mark.filterwarnings("ignore::gradmeter.errors.SlowLayerWarning")
+def test_a_factor_that_only_a_later_image_of_the_batch_has() -> None:
+    images = torch.cat([IMAGES, IMAGES[:1] / 2])
+    contrast = partial(torch.std, dim=(1, 2, 3), keepdim=True)
+    size = contrast(segmenter(nn.Conv2d(6, 4, 1))(images)).detach().flatten()
+    assert size[2] < size[:2].min()
+
+    def after(logits: Tensor) -> Tensor:
+        return prior(logits * (contrast(logits.detach()) / size[:2].min().to(logits)).clamp(max=1))
+
+    network = segmenter(nn.Conv2d(6, 4, 1), after)
+    assert_pixels(PixelMeter(network)(images), "head", pixel_statistics(network, images, "head"))
+
+
+class Windows(nn.Module):
+    """Inference in windows that are added into one map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 4, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = images.new_zeros(len(images), 4, *images.shape[2:])
+        for start in (0, 2):
+            logits[..., start : start + 3] += self.head(torch.relu(self.body(images[..., start : start + 3])))
+        return logits
+
+
+class Constants(nn.Module):
+    """A head that is called once more for a number that the network treats as a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 4, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = torch.relu(self.body(images))
+        with torch.no_grad():
+            size = self.head(features).std((1, 2, 3), keepdim=True)
+        return self.head(features) / size
+
+
+@pytest.mark.filterwarnings("ignore::gradmeter.errors.SlowLayerWarning")
+@pytest.mark.parametrize("kind", [Windows, Constants])
+@pytest.mark.parametrize("layer", ["head", "body"])
+def test_gradients_are_enabled_where_the_network_does_not_disable_them(kind: type[nn.Module], layer: str) -> None:
+    network = randomise(kind()).eval()
+    images = IMAGES[..., :4, :5]
+    assert_pixels(PixelMeter(network, layer)(images), layer, pixel_statistics(network, images, layer))
+
+
+def double(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+    return 2 * output
+
+
+def rooted(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+    return ((args[0] ** 2 + 1).sqrt(),)
+
+
+def with_sine(module: nn.Conv2d, x: Tensor) -> Tensor:
+    return F.conv2d(x, module.weight.sin(), module.bias, module.stride, module.padding)
+
+
+@pytest.mark.filterwarnings("ignore::gradmeter.errors.SlowLayerWarning")
+@pytest.mark.parametrize("layer", ["head", "body"])
+@pytest.mark.parametrize("after", [lambda logits: logits, F.softplus], ids=["fast", "slow"])
+@pytest.mark.parametrize("change", ["hook", "pre-hook", "forward"])
+def test_what_users_do_to_a_layer(layer: str, after: Callable[[Tensor], Tensor], change: str) -> None:
+    network = segmenter(nn.Conv2d(6, 4, 1), after)
+    module = getattr(network, layer)
+    if change == "hook":
+        module.register_forward_hook(double)
+    elif change == "pre-hook":
+        module.register_forward_pre_hook(rooted)
+    else:
+        module.forward = MethodType(with_sine, module)
+    images = IMAGES[..., :5, :4]
+    assert_pixels(
+        PixelMeter(network, layer)(images), layer, pixel_statistics(network, images, layer), norms=1e-4, shapes=1e-3
+    )
+
+
+@pytest.mark.filterwarnings("ignore::gradmeter.errors.SlowLayerWarning")
+def test_a_norm_with_a_forward_pass_of_its_own() -> None:
+    """Such as those with an activation in timm."""
+
+    class Activated(nn.BatchNorm2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.sin(super().forward(x))
+
+    network = segmenter(nn.Conv2d(6, 4, 1))
+    network.norm = Activated(6)
+    randomise(network, 0).eval()
+    images = IMAGES[..., :5, :4]
+    assert_pixels(
+        PixelMeter(network, "norm")(images), "norm", pixel_statistics(network, images, "norm"), norms=1e-4, shapes=1e-3
+    )
+
+
+@pytest.mark.filterwarnings("ignore::gradmeter.errors.SlowLayerWarning")
+def test_hooks_see_numbers() -> None:
+    network, seen = segmenter(nn.Conv2d(6, 4, 1), F.softplus), []
+    network.head.register_forward_hook(lambda module, args, output: seen.append(output.detach().numpy().mean()))
+    PixelMeter(network)(IMAGES[..., :5, :4])
+    assert seen
 
 
 def test_an_input_overwritten_in_place_is_refused() -> None:

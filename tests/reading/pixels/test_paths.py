@@ -47,7 +47,7 @@ def test_what_is_recognised_is_what_happens(change: Callable[[Tensor], Tensor]) 
     result, path = followed(output.clone(), change)
     assert path is not None
     assert path.alone
-    expected = path.factor * (path.rows.float() @ output @ path.columns.float().T)
+    expected = path.factor * (path.rows.dense().float() @ output @ path.columns.dense().float().T)
     torch.testing.assert_close(result, expected)
     y, x = torch.tensor([0, 1]), torch.tensor([1, 0])
     torch.testing.assert_close(path.at(y, x, output), result[:, :, y, x])
@@ -111,3 +111,12 @@ def test_sums_and_differences_of_two_layers() -> None:
     assert all(path.alone for path in found.values())
     (path,) = paths.to(shifted).values()
     assert not path.alone
+
+
+def test_the_path_of_a_large_map_takes_little_memory() -> None:
+    """As matrices, those of 3,000 x 4,000 pixels would take 200 MB."""
+    output = torch.zeros(1).expand(1, 1, 3000, 4000)
+    _, path = followed(output, lambda z: z[..., 1:])
+    assert path is not None
+    assert path.rows.weights.shape == (3000, 1)
+    assert path.columns.weights.shape == (3999, 1)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from gradmeter.reading.pixels.bands import Band
 from gradmeter.reading.pixels.taps import CHANNELS_LAST, has_taps, taps_of
 
 
@@ -17,9 +18,11 @@ def output_of(layer: Any, given_input: Tensor) -> Tensor:
     assert taps is not None
     total = torch.zeros_like(expected)
     height, width = expected.shape[2:]
-    for i, down in enumerate(taps.down(torch.eye(height, dtype=torch.float64))):
-        for j, across in enumerate(taps.across(torch.eye(width, dtype=torch.float64))):
-            seen = (down @ given_input @ across.T).chunk(taps.groups, dim=1)
+    for i, down in enumerate(taps.down(Band.identity(height))):
+        for j, across in enumerate(taps.across(Band.identity(width))):
+            seen = (down.dense().to(given_input) @ given_input @ across.dense().to(given_input).T).chunk(
+                taps.groups, dim=1
+            )
             if isinstance(layer, nn.ConvTranspose2d):
                 weights = [part.transpose(0, 1) for part in layer.weight[..., i, j].chunk(taps.groups)]
             else:

@@ -50,6 +50,9 @@ def bench(
         from gradmeter.research.speed_benchmark.pixel_run import run_pixel_benchmark
         from gradmeter.research.speed_benchmark.run import run_benchmark
 
+        if pixels:
+            import torchvision  # noqa: F401
+
     if pixels:
         given = {"--models": models != "all", "--methods": methods != "all", "--threads": threads != "1,2"}
         given |= {"--cap": cap != _CAP, "--quick": quick}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gradmeter.errors import InputError
 from gradmeter.reading.capture import Operation
 from gradmeter.reading.layers.gradients import PerSampleGradient
+from gradmeter.reading.network import runs_forward_of
 
 OperationRule = Callable[[Operation], Mapping[int, PerSampleGradient]]
 """Maps an operation to the gradients of its inputs, by the input's number.
@@ -79,11 +80,11 @@ def rule_for(operation: Operation) -> OperationRule | None:
 def module_rule(module: nn.Module) -> ModuleRule | None:
     """The rule for a module; None if there is none.
 
-    A subclass inherits the rule of its base unless it overrides `forward`.
+    A subclass inherits the rule of its base unless it, or the module itself, has another `forward`.
     """
     for base in type(module).__mro__:
         if base in MODULE_RULES:
-            return MODULE_RULES[base] if type(module).forward is base.forward else None
+            return MODULE_RULES[base] if runs_forward_of(module, base) else None
     return None
 
 

@@ -32,6 +32,7 @@ from gradmeter.reading.network.structure import (
     parameters_of,
     require_independent_samples,
     require_registered_parameters,
+    runs_forward_of,
     uncompiled,
     unwrapped,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "require_independent_samples",
     "require_registered_parameters",
     "require_same_logits",
+    "runs_forward_of",
     "sound_gradients",
     "uncompiled",
     "unwrapped",

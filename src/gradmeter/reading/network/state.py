@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -33,7 +33,9 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
+def measuring(
+    network: nn.Module, *, gradients: bool = True, of: Collection[nn.Parameter] | None = None
+) -> Iterator[None]:
     """Switch to eval mode, differentiable parameters, enabled gradients and eager execution; restore all of it at exit.
 
     Autocast applies to the network's calls (`answer`) only. Calls from several threads are serialised.
@@ -41,6 +43,7 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
     Args:
         network: the network.
         gradients: False to disable gradients instead, and leave the parameters as they are.
+        of: the parameters that are differentiable, while the others are not; None for all.
 
     Raises:
         UnsupportedModelError: if the network overwrites in place a tensor that a backward pass needs.
@@ -49,7 +52,12 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
     with _measuring_lock, ExitStack() as stack:
         modules = modules_of(network)
         parameters = parameters_of(modules)
-        frozen = [parameter for parameter in parameters if gradients and not parameter.requires_grad]
+        chosen = None if of is None else {id(parameter) for parameter in of}
+        switched = [
+            (parameter, wanted)
+            for parameter in parameters
+            if gradients and parameter.requires_grad != (wanted := chosen is None or id(parameter) in chosen)
+        ]
         devices = {parameter.device for parameter in parameters if parameter.is_cuda}
         stack.enter_context(torch.random.fork_rng(devices))
         stack.enter_context(torch.inference_mode(False))
@@ -70,8 +78,8 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         stack.enter_context(attention_without_fast_path())
         stack.enter_context(eval_mode(modules))
         try:
-            for parameter in frozen:
-                parameter.requires_grad_(True)
+            for parameter, wanted in switched:
+                parameter.requires_grad_(wanted)
             yield
         except RuntimeError as error:
             if "modified by an inplace operation" in str(error):
@@ -82,7 +90,7 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
                 ) from error
             raise
         finally:
-            despite_interrupt(lambda: [parameter.requires_grad_(False) for parameter in frozen])
+            despite_interrupt(lambda: [parameter.requires_grad_(not wanted) for parameter, wanted in switched])
 
 
 @contextmanager

@@ -29,6 +29,11 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
+def runs_forward_of(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a module runs the `forward` of a class: neither that of a subclass nor one that the module was given."""
+    return getattr(module.forward, "__func__", None) is kind.forward
+
+
 def uncompiled(name: str) -> str:
     """The name of a module or tensor without the parts that torch.compile of a part of the network adds."""
     return ".".join(part for part in name.split(".") if part != "_orig_mod")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from gradmeter.errors import UnsupportedModelError
 from gradmeter.reading.hooks import Hooks
-from gradmeter.reading.pixels.blockwise import CutLayer
+from gradmeter.reading.pixels.paths import LinearPaths
+from gradmeter.reading.pixels.taps import axes_of, has_taps
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,15 @@ class Kept:
 
 
 @contextmanager
-def keeping(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, list[Kept]]]:
-    """Keep the calls of the named modules inside the block."""
+def keeping(modules: Mapping[str, nn.Module], paths: LinearPaths) -> Iterator[dict[str, list[Kept]]]:
+    """Keep the calls of the named modules inside the block, and follow their outputs."""
     calls: dict[str, list[Kept]] = {layer: [] for layer in modules}
 
     def after_for(layer: str) -> Callable[..., None]:
         def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             activation = next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+            if output.dim() == 4 and has_taps(module):
+                paths.begin((layer, len(calls[layer])), output, axes_of(module))
             calls[layer].append(Kept(layer, activation, activation._version, output.detach(), output._version))
 
         return after
@@ -62,31 +65,43 @@ def keeping(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, list[Kept]]]
     with Hooks() as hooks:
         for layer, module in modules.items():
             hooks.after(module, after_for(layer), with_kwargs=True)
-        yield calls
+        with paths:
+            yield calls
+
+
+@dataclass
+class CutLayer:
+    """A layer whose output is a leaf of the graph of the logits.
+
+    Attributes:
+        module: the layer.
+        parameters: the parameters to measure, by name.
+        calls: for each call the arguments and the leaf.
+    """
+
+    module: nn.Module
+    parameters: Mapping[str, nn.Parameter]
+    calls: list[tuple[tuple[Any, ...], dict[str, Any], Tensor]] = field(default_factory=list)
 
 
 @contextmanager
-def cutting(layers: Mapping[str, CutLayer]) -> Iterator[None]:
+def cutting(layers: Collection[CutLayer]) -> Iterator[None]:
     """Make the outputs of layers leaves of the graph inside the block, and record their calls in the layers."""
 
-    def after_for(layer: str) -> Callable[..., Any]:
+    def after_for(layer: CutLayer) -> Callable[..., Any]:
         def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-            if not isinstance(output, Tensor):
-                raise UnsupportedModelError(
-                    f"layer {layer!r} ({type(module).__name__}) returns a {type(output).__name__}; expected a layer "
-                    "that returns one tensor"
-                )
-            torch.set_grad_enabled(True)
+            if not torch.is_grad_enabled():  # the network treats what follows as a constant
+                return output
             kept = output if output.requires_grad else output.detach().requires_grad_()
-            layers[layer].calls.append((_copied(args), _copied(kwargs), kept))
+            layer.calls.append((_copied(args), _copied(kwargs), kept))
             # The network may modify its copy in place.
             return kept.clone()
 
         return after
 
     with Hooks() as hooks:
-        for layer, cut in layers.items():
-            hooks.after(cut.module, after_for(layer), with_kwargs=True)
+        for layer in layers:
+            hooks.after(layer.module, after_for(layer), with_kwargs=True)
         yield
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gradmeter.reading.kernels import reduce
+from gradmeter.reading.pixels.bands import Band
 from gradmeter.reading.pixels.paths import CHANNELS_LAST, Path
 from gradmeter.reading.pixels.planar import merged, of_constant
 from gradmeter.reading.pixels.taps import Taps
@@ -25,28 +26,23 @@ _SUMS = 7
 
 
 class _Axis:
-    """A matrix [outputs, inputs] along one axis, whose rows are zero except for a short band."""
+    """A matrix [outputs, inputs] along one axis."""
 
-    def __init__(self, matrix: Tensor, dtype: torch.dtype, device: torch.device) -> None:
-        nonzero = matrix != 0
-        filled = nonzero.any(1)
-        # The first and last position of each band; an empty band does not widen that of a block.
-        length = matrix.shape[1]
-        self._first = torch.where(filled, nonzero.int().argmax(1), length)
-        self._end = torch.where(filled, length - nonzero.flip(1).int().argmax(1), 0)
-        self._matrix, self._device, self._dtype = matrix, device, dtype
+    def __init__(self, band: Band, dtype: torch.dtype, device: torch.device) -> None:
+        self._band, self._device, self._dtype = band, device, dtype
         self._blocks: dict[tuple[int, int], tuple[slice, Tensor]] = {}
-        selects = bool((nonzero.sum(1) <= 1).all()) and bool((matrix[nonzero] == 1).all())
-        self.selected = torch.where(filled, nonzero.int().argmax(1), -1).to(device) if selects else None
+        nonzero = band.weights != 0
+        selects = bool((nonzero.sum(1) <= 1).all()) and bool((band.weights[nonzero] == 1).all())
+        first = band.start + nonzero.int().argmax(1)
+        self.selected = torch.where(nonzero.any(1), first, -1).to(device) if selects else None
         """[outputs] the one position that each output reads with weight 1, -1 for none; None if there are others."""
 
     def block(self, outputs: slice) -> tuple[slice, Tensor]:
         """The positions that some outputs read, and their weights [outputs, positions]."""
         key = outputs.start, outputs.stop
         if key not in self._blocks:
-            first, end = int(self._first[outputs].min()), int(self._end[outputs].max())
-            positions = slice(min(first, end), end)
-            self._blocks[key] = positions, self._matrix[outputs, positions].to(self._device, self._dtype)
+            positions, weights = self._band[outputs].block()
+            self._blocks[key] = positions, weights.to(self._device, self._dtype)
         return self._blocks[key]
 
 
@@ -71,7 +67,7 @@ class Features:
         self._calls = [_joined(*call) for call in calls]
         self._ones = [_ones(taps, path) for _, taps, path in calls]
         self._constants: dict[tuple[int, int], PowerSums] = {}
-        self._width = calls[0][2].columns.shape[0]
+        self._width = len(calls[0][2].columns)
         first = self._calls[0]
         self._selects = len(calls) == 1 and all(axis.selected is not None for axis in (*first.rows, *first.columns))
         self._image = -1
@@ -176,11 +172,11 @@ def _joined(activation: Tensor, taps: Taps, path: Path) -> _Call:
         activation = activation.permute(0, 3, 1, 2)
     if activation.dtype not in (torch.float32, torch.float64):
         activation = activation.float()
-    rows = [_Axis(matrix, activation.dtype, activation.device) for matrix in taps.down(path.factor * path.rows)]
-    columns = [_Axis(matrix, activation.dtype, activation.device) for matrix in taps.across(path.columns)]
+    rows = [_Axis(band, activation.dtype, activation.device) for band in taps.down(path.factor * path.rows)]
+    columns = [_Axis(band, activation.dtype, activation.device) for band in taps.across(path.columns)]
     return _Call(activation, rows, columns)
 
 
 def _ones(taps: Taps, path: Path) -> tuple[Tensor, Tensor]:
     """The factors [H] and [W] of the bias's gradient: what the path makes of a constant output."""
-    return path.factor * path.rows.sum(1), path.columns.sum(1)
+    return path.factor * path.rows.weights.sum(1), path.columns.weights.sum(1)

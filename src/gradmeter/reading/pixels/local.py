@@ -19,10 +19,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from gradmeter.reading.kernels import reduce
 from gradmeter.reading.layers.gradients import Dense
 from gradmeter.reading.network import nodes_below, sound_gradients
-from gradmeter.reading.pixels.blockwise import CutLayer
-from gradmeter.reading.pixels.calls import Kept
+from gradmeter.reading.pixels.bands import Band
+from gradmeter.reading.pixels.calls import CutLayer, Kept
 from gradmeter.reading.pixels.paths import CHANNELS_FIRST, Path
 from gradmeter.reading.pixels.starts import PixelStarts
+from gradmeter.reading.pixels.structure import checked_pixels
 from gradmeter.reading.pixels.taps import Taps, taps_of
 from gradmeter.reading.statistics import PowerSums
 
@@ -46,33 +47,34 @@ def slopes(features: Tensor, output: Tensor) -> Tensor | None:
         return None
     generator = torch.Generator().manual_seed(0)
     direction = torch.randn(features.shape, generator=generator, dtype=torch.float64, device="cpu").to(features)
+    # Of few positions, because what an entry has of all others is lost in a sum over these.
+    positions = direction[0, 0].numel()
+    few = torch.zeros(positions, device="cpu").index_fill_(0, checked_pixels(positions), 1)
+    single = direction * few.reshape(direction.shape[2:]).to(direction)
     with sound_gradients(nodes_below([features.grad_fn])):
         (slope,) = torch.autograd.grad(features, output, torch.ones_like(features), retain_graph=True)
         (mixed,) = torch.autograd.grad(features, output, direction, retain_graph=True)
-    difference = (mixed - slope * direction).abs().max()
-    limit = _TOLERANCE.get(features.dtype, _TOLERANCE_HALF) * mixed.abs().max()
-    return slope if difference <= limit else None
+        (apart,) = torch.autograd.grad(features, output, single, retain_graph=True)
+    limit = _TOLERANCE.get(features.dtype, _TOLERANCE_HALF)
+    is_own = (mixed - slope * direction).abs().max() <= limit * mixed.abs().max()
+    is_alone = (apart - slope * single).abs().sum() <= limit * apart.abs().sum()
+    return slope if is_own and is_alone else None
 
 
 class Windows:
     """The positions along one axis that each output reads, as windows of equal length.
 
     Args:
-        matrices: a matrix [outputs, inputs] for each tap.
+        bands: a matrix [outputs, inputs] for each tap.
     """
 
-    def __init__(self, matrices: Sequence[Tensor]) -> None:
-        nonzero = torch.stack([matrix != 0 for matrix in matrices]).any(0)
-        filled = nonzero.any(1)
-        inputs = nonzero.shape[1]
-        first = torch.where(filled, nonzero.int().argmax(1), 0)
-        end = torch.where(filled, inputs - nonzero.flip(1).int().argmax(1), 0)
-        length = max(1, int((end - first).max()))
-        self.start = first.clamp(max=inputs - length)
-        """[outputs] first position of each window."""
-        self.positions = self.start.unsqueeze(1) + torch.arange(length, device="cpu")
+    def __init__(self, bands: Sequence[Band]) -> None:
+        positions = torch.cat([band.positions for band in bands], dim=1)
+        sizes = torch.cat([band.weights.abs() for band in bands], dim=1)
+        whole = Band.of(positions, sizes, bands[0].inputs)
+        self.positions = whole.positions
         """[outputs, length]."""
-        self.weights = torch.stack([matrix.gather(1, self.positions) for matrix in matrices], dim=1)
+        self.weights = torch.stack([band.in_windows(whole.start, whole.weights.shape[1]) for band in bands], dim=1)
         """[outputs, taps, length] float64."""
 
 
@@ -105,7 +107,7 @@ class LocalLayer:
 
     def sums(self, image: int, rows: slice, starts: Sequence[PixelStarts]) -> list[PowerSums]:
         """Power sums of the gradients of P pixels, as `LastLayer.sums`."""
-        height, width = rows.stop - rows.start, len(self.columns.start)
+        height, width = rows.stop - rows.start, len(self.columns.positions)
         slope = self.slope[image].flatten(1).T
         device = slope.device
         y = torch.arange(rows.start, rows.stop, device="cpu").repeat_interleave(width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -22,16 +22,18 @@ from gradmeter.reading.network import (
     owning_modules,
     require_independent_samples,
     require_registered_parameters,
+    runs_forward_of,
     unwrapped,
 )
-from gradmeter.reading.pixels.blockwise import CutLayer
-from gradmeter.reading.pixels.calls import Kept, cutting, keeping
+from gradmeter.reading.pixels.calls import CutLayer, Kept, cutting, keeping
 from gradmeter.reading.pixels.closed_form import LastLayer, last_layer
 from gradmeter.reading.pixels.local import LocalLayer, local_layer
 from gradmeter.reading.pixels.outputs import Size, pixel_logits, warn_of_probabilities
+from gradmeter.reading.pixels.paths import LinearPaths, Path
+from gradmeter.reading.pixels.pixelwise import SlowLayer, in_default_format
 from gradmeter.reading.pixels.readings import PixelReadings
 from gradmeter.reading.pixels.starts import PixelStarts
-from gradmeter.reading.pixels.structure import Structure, find_structure, measurable_layers
+from gradmeter.reading.pixels.structure import Structure, checked_pixels, find_structure, measurable_layers
 from gradmeter.reading.pixels.taps import has_taps
 from gradmeter.reading.pseudo_labels import PseudoLabel, pseudo_label_name, start_vector
 from gradmeter.reading.statistics import STATISTICS, Moments, PowerSums
@@ -39,8 +41,6 @@ from gradmeter.reading.untraced import untraced
 
 # Pixels that are measured at a time: their logits and sums stay in a core's cache.
 _PIXELS = 8192
-# Pixels whose logits are compared with what the layers returned.
-_CHECKED = 8
 # Images of every size have a structure of their own.
 _MAX_STRUCTURES = 256
 # Largest difference of logits, relative to the largest.
@@ -54,6 +54,14 @@ class _NotElementwise(Exception):
     def __init__(self, layer: str) -> None:
         super().__init__(layer)
         self.layer = layer
+
+
+class _OtherPaths(Exception):
+    """Layers whose outputs reach the logits by other paths than when the structure was found."""
+
+    def __init__(self, layers: Collection[str]) -> None:
+        super().__init__(*layers)
+        self.layers = layers
 
 
 class PixelMeter:
@@ -159,13 +167,22 @@ class PixelMeter:
         return in_memory_format(self._network, batch, self._measured_in_format)
 
     def _measured_in_format(self, batch: Inputs) -> PixelReadings:
-        structure = self._structure(batch)
-        layers = self._given or tuple(structure.last)
+        key = (batch.shapes, batch.options, tuple(tensor.dtype for tensor in batch.tensors))
+        if self._ownership != ownership(self._network):  # a layer was replaced since the last call
+            self._look_up_layers()
+        is_new = key not in self._structures
+        if is_new:
+            self._remember(key, self._found(batch))
         while True:
+            structure = self._structures[key]
             try:
-                return self._measured(batch, structure, layers)
+                return self._measured(batch, structure, self._given or tuple(structure.last))
             except _NotElementwise as error:
                 self._mixing.add(error.layer)
+            except _OtherPaths as error:
+                # Attributes of the network may have changed. If not, the paths depend on the input.
+                self._remember(key, structure.without(error.layers) if is_new else self._found(batch))
+                is_new = True
 
     def _measured(self, batch: Inputs, structure: Structure, layers: tuple[str, ...]) -> PixelReadings:
         if outside := [layer for layer in layers if layer in structure.outside]:
@@ -197,33 +214,31 @@ class PixelMeter:
                 raise NotFinite.of([sample], batch.samples) from error
         return PixelReadings.concatenate(parts)
 
-    def _structure(self, batch: Inputs) -> Structure:
-        if self._ownership != ownership(self._network):  # a layer was replaced since the last call
-            self._look_up_layers()
-        key = (batch.shapes, batch.options, tuple(tensor.dtype for tensor in batch.tensors))
-        if key not in self._structures:
-            # First all images, so that an error names those without finite logits.
-            with measuring(self._network, gradients=False):
-                in_batch = pixel_logits(self._network, batch, self.size)
-            sample, last = batch.rows([0]), batch.rows([batch.samples - 1])
-            with measuring(self._network):
-                structure, alone = find_structure(
-                    self._network,
-                    [*self._parameters],
-                    partial(pixel_logits, self._network, sample, self.size),
-                    partial(pixel_logits, self._network, last.map(_varied), self.size),
-                )
-            warn_of_probabilities(alone)
-            _require_same(alone[0].detach(), in_batch[0])
-            if len(self._structures) >= _MAX_STRUCTURES:
-                del self._structures[next(iter(self._structures))]
-            self._structures[key] = structure
-        return self._structures[key]
+    def _remember(self, key: Any, structure: Structure) -> None:
+        if key not in self._structures and len(self._structures) >= _MAX_STRUCTURES:
+            del self._structures[next(iter(self._structures))]
+        self._structures[key] = structure
+
+    def _found(self, batch: Inputs) -> Structure:
+        # First all images, so that an error names those without finite logits.
+        with measuring(self._network, gradients=False):
+            in_batch = pixel_logits(self._network, batch, self.size)
+        sample, last = batch.rows([0]), batch.rows([batch.samples - 1])
+        with measuring(self._network):
+            structure, alone = find_structure(
+                self._network,
+                [*self._parameters],
+                partial(pixel_logits, self._network, sample, self.size),
+                partial(pixel_logits, self._network, last.map(_varied), self.size),
+            )
+        warn_of_probabilities(alone)
+        _require_same(alone.detach(), in_batch[:1])
+        return structure
 
     def _is_local(self, layer: str, structure: Structure) -> bool:
         """Whether a layer is measured in the windows that each pixel reads."""
         module = self._modules[layer]
-        measured = has_taps(module) or isinstance(module, nn.BatchNorm2d)
+        measured = has_taps(module) or runs_forward_of(module, nn.BatchNorm2d)
         return layer in structure.through and layer not in self._mixing and measured
 
     def _require_near(self, layer: str, structure: Structure) -> None:
@@ -237,56 +252,44 @@ class PixelMeter:
     def _measure(self, batch: Inputs, structure: Structure, layers: tuple[str, ...]) -> PixelReadings:
         modules, parameters = self._modules, self._parameters
         fast = {layer: modules[layer] for layer in structure.last if structure.last[layer] is not None}
-        cut = {layer: CutLayer(modules[layer], parameters[layer]) for layer in layers if layer not in fast}
-        with measuring(self._network, gradients=False):
+        further = [layer for layer in layers if layer not in fast]
+        cut = {
+            layer: CutLayer(modules[layer], parameters[layer]) for layer in further if self._is_local(layer, structure)
+        }
+        slow = {
+            layer: SlowLayer(modules[layer], [*parameters[layer].values()]) for layer in further if layer not in cut
+        }
+        measured = [parameter for layer in slow.values() for parameter in layer.parameters]
+        with measuring(self._network, gradients=bool(further), of=measured):
+            followed = LinearPaths()
             with ExitStack() as stack:
                 # First the copies of outputs, then the hooks that cut them off.
-                kept = stack.enter_context(keeping(fast))
-                stack.enter_context(cutting(cut))
+                kept = stack.enter_context(keeping(fast, followed))
+                stack.enter_context(cutting(cut.values()))
+                stack.enter_context(in_default_format(slow.values()))
                 logits = pixel_logits(self._network, batch, self.size)
-            self._check(logits.detach(), kept, structure)
+                paths = _same_paths(structure, kept, followed.to(logits))
+            _check(logits.detach(), kept, paths if structure.complete else {})
             last: dict[str, LastLayer | LocalLayer] = {
-                layer: last_layer(modules[layer], parameters[layer], calls, structure.last[layer] or [])
+                layer: last_layer(modules[layer], parameters[layer], calls, paths[layer])
                 for layer, calls in kept.items()
                 if layer in layers
             }
-            for layer in [layer for layer in cut if self._is_local(layer, structure)]:
+            for layer, of_layer in cut.items():
                 (behind,) = kept[structure.through[layer]]
-                (path,) = structure.last[behind.layer] or []
-                local = local_layer(cut.pop(layer), behind, modules[behind.layer], path)
+                (path,) = paths[behind.layer]
+                local = local_layer(of_layer, behind, modules[behind.layer], path)
                 if local is None:
                     raise _NotElementwise(layer)
                 last[layer] = local
-            return self._readings(logits, layers, last, cut)
-
-    def _check(self, logits: Tensor, kept: Mapping[str, list[Kept]], structure: Structure) -> None:
-        """Require that the network did in this pass what it did when its structure was found."""
-        for layer, calls in kept.items():
-            paths = structure.last[layer] or []
-            if len(calls) != len(paths):
-                raise UnsupportedModelError(
-                    f"layer {layer!r} is called {len(calls)} times for this batch and {len(paths)} times for its first "
-                    "image; expected a network that does the same for all inputs"
-                )
-            for call in calls:
-                call.require_input_kept()
-        outputs = [call for calls in kept.values() for call in calls]
-        if structure.complete and outputs and all(call.output_unchanged for call in outputs):
-            pixels = checked_pixels(logits[0, 0].numel())
-            y, x = pixels // logits.shape[3], pixels % logits.shape[3]
-            mapped = [
-                path.at(y, x, call.output)
-                for layer, calls in kept.items()
-                for call, path in zip(calls, structure.last[layer] or [], strict=True)
-            ]
-            _require_same(sum(mapped[1:], mapped[0]), logits[:, :, y, x])
+            return self._readings(logits, layers, last, slow)
 
     def _readings(
         self,
         logits: Tensor,
         layers: tuple[str, ...],
         last: Mapping[str, LastLayer | LocalLayer],
-        cut: Mapping[str, CutLayer],
+        slow: Mapping[str, SlowLayer],
     ) -> PixelReadings:
         samples, _, height, width = logits.shape
         metrics = tuple(STATISTICS)
@@ -307,7 +310,7 @@ class PixelMeter:
                     if layer in last:
                         sums = last[layer].sums(image, rows, starts)
                     else:
-                        sums = [cut[layer].sums(logits, rows, start.direction) for start in starts]
+                        sums = [slow[layer].sums(logits, rows, start.direction) for start in starts]
                     for factor, group, of_loss in zip(factors, sums, values, strict=True):
                         _write(group, factor, metrics, of_loss[image, place, :, rows])
         readings = [
@@ -317,10 +320,45 @@ class PixelMeter:
         return replace(readings[0], further={further.pseudo_label: further for further in readings[1:]})
 
 
-def checked_pixels(pixels: int) -> Tensor:
-    """Return numbers of pixels from the first to the last, [`_CHECKED`]."""
-    # In float32 the last of more than 2^24 pixels would be one that does not exist.
-    return torch.linspace(0, pixels - 1, _CHECKED, dtype=torch.float64, device="cpu").long()
+def _same_paths(
+    structure: Structure, kept: Mapping[str, list[Kept]], followed: Mapping[tuple[str, int], Path]
+) -> dict[str, list[Path]]:
+    """The paths in this forward pass, with its factors.
+
+    Raises:
+        _OtherPaths: if they differ from those of the structure in more than factors.
+    """
+    paths: dict[str, list[Path]] = {}
+    for layer, calls in kept.items():
+        before = structure.last[layer] or []
+        now = [path for number in range(len(calls)) if (path := followed.get((layer, number)))]
+        if len(before) == len(calls) == len(now) and all(map(Path.is_like, now, before)):
+            paths[layer] = now
+    if other := kept.keys() - paths.keys():
+        raise _OtherPaths(other)
+    return paths
+
+
+def _check(logits: Tensor, kept: Mapping[str, list[Kept]], paths: Mapping[str, list[Path]]) -> None:
+    """Require that the network kept the layers' inputs, and that its logits are what the paths make of the outputs.
+
+    Args:
+        logits: [N, C, H, W].
+        kept: the calls of the layers.
+        paths: all paths to the logits; empty if something else is added to these.
+    """
+    outputs = [call for calls in kept.values() for call in calls]
+    for call in outputs:
+        call.require_input_kept()
+    if paths and all(call.output_unchanged for call in outputs):
+        pixels = checked_pixels(logits[0, 0].numel())
+        y, x = pixels // logits.shape[3], pixels % logits.shape[3]
+        mapped = [
+            path.at(y, x, call.output)
+            for layer, calls in kept.items()
+            for call, path in zip(calls, paths[layer], strict=True)
+        ]
+        _require_same(sum(mapped[1:], mapped[0]), logits[:, :, y, x])
 
 
 def _write(group: PowerSums, factor: Tensor, metrics: Sequence[str], out: Tensor) -> None:
@@ -335,11 +373,13 @@ def _write(group: PowerSums, factor: Tensor, metrics: Sequence[str], out: Tensor
 
 
 def _require_same(alone: Tensor, in_batch: Tensor) -> None:
-    difference = (alone - in_batch).abs().max()
-    if difference > _TOLERANCE.get(in_batch.dtype, _TOLERANCE_HALF) * in_batch.abs().max():
+    """Require that logits [N, ...] agree for each image."""
+    differences, largest = (values.flatten(1).abs().amax(1) for values in (alone - in_batch, in_batch))
+    if bool((differences > _TOLERANCE.get(in_batch.dtype, _TOLERANCE_HALF) * largest).any()):
         raise UnsupportedModelError(
-            f"the network's logits for an image alone and in a batch differ by {difference:.2g}: it mixes the images, "
-            "draws random numbers or takes another path; expected a network that treats images independently and alike"
+            f"the network's logits for an image alone and in a batch differ by {differences.max():.2g}: it mixes the "
+            "images, draws random numbers or takes another path; expected a network that treats images independently "
+            "and alike"
         )
 
 

@@ -10,6 +10,7 @@ import inspect
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,10 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from gradmeter.reading.pixels.bands import Band
+
 CHANNELS_FIRST, CHANNELS_LAST = "nchw", "nhwc"
 
 _INTERPOLATE = inspect.signature(F.interpolate)
 _WITH_CORNERS = ("bilinear", "bicubic")
+# Resizings along one axis that are remembered.
+_MOST_RESIZINGS = 256
 
 
 @dataclass(frozen=True)
@@ -28,37 +33,44 @@ class Path:
     """A linear map of every channel's map of values.
 
     Attributes:
-        rows: [H, h] float64.
-        columns: [W, w] float64.
-        factor: a factor of all values.
+        rows: [H, h].
+        columns: [W, w].
+        factor: a factor of all values, which may be another one in another forward pass.
         scaled: whether the network multiplied by this factor or a part of it, which may depend on the input.
         axes: order of the axes of the tensor that the path has reached.
         dtype: dtype of that tensor.
         started: order of the axes of the layer's output.
         alone: whether nothing was added to that tensor but paths of other layers.
+        steps: number of operations.
     """
 
-    rows: Tensor
-    columns: Tensor
+    rows: Band
+    columns: Band
     factor: float
     axes: str
     dtype: torch.dtype
     started: str
     alone: bool = True
     scaled: bool = False
+    steps: int = 0
 
     @classmethod
     def start(cls, output: Tensor, axes: str) -> Path:
         """The identity, for the output [N, C, h, w] of a layer, or [N, h, w, C] with the axes "nhwc"."""
-        rows, columns = (torch.eye(output.shape[axes.index(axis)], dtype=torch.float64, device="cpu") for axis in "hw")
+        rows, columns = (Band.identity(output.shape[axes.index(axis)]) for axis in "hw")
         return cls(rows, columns, 1.0, axes, output.dtype, axes)
+
+    def is_like(self, other: Path) -> bool:
+        """Whether the network did the same in another forward pass, up to the factor."""
+        kinds = [(path.axes, path.dtype, path.started, path.alone, path.steps) for path in (self, other)]
+        return kinds[0] == kinds[1] and self.rows.equals(other.rows) and self.columns.equals(other.columns)
 
     def at(self, y: Tensor, x: Tensor, output: Tensor) -> Tensor:
         """What becomes of a layer's output at P pixels, [N, C, P], for their rows y and columns x, [P]."""
         if self.started == CHANNELS_LAST:
             output = output.permute(0, 3, 1, 2)
-        down = (self.factor * self.rows[y]).to(output.device, output.dtype)
-        across = self.columns[x].to(output.device, output.dtype)
+        down = (self.factor * self.rows[y]).dense().to(output)
+        across = self.columns[x].dense().to(output)
         return torch.einsum("ph,nchw,pw->ncp", down, output, across)
 
 
@@ -99,17 +111,23 @@ def _interpolate(path: Path, args: tuple[Any, ...], kwargs: dict[str, Any], resu
     if mode in _WITH_CORNERS:
         further["align_corners"] = options.get("align_corners")
 
-    def along(matrix: Tensor, length: int, factor: float | None) -> Tensor:
-        # In the dtype of the network, because the kernels round source positions in it.
-        dtype = path.dtype if path.dtype in (torch.float32, torch.float64) else torch.float32
-        # Along the last axis: antialiasing along the rows of a single column returns wrong numbers in PyTorch 2.13.
-        impulses = torch.eye(len(matrix), dtype=dtype, device="cpu").reshape(len(matrix), 1, 1, len(matrix))
-        size: dict[str, Any] = {"size": (1, length)} if factor is None else {"scale_factor": (1.0, float(factor))}
-        response = F.interpolate(impulses, **size, **further)
-        return response.flatten(1).T.double() @ matrix
+    # In the dtype of the network, because the kernels round source positions in it.
+    dtype = path.dtype if path.dtype in (torch.float32, torch.float64) else torch.float32
+
+    def along(band: Band, length: int, factor: float | None) -> Band:
+        return _resized(len(band), length, None if factor is None else float(factor), dtype, **further) @ band
 
     height, width = result.shape[2:]
     return replace(path, rows=along(path.rows, height, scales[0]), columns=along(path.columns, width, scales[1]))
+
+
+@lru_cache(_MOST_RESIZINGS)
+def _resized(inputs: int, outputs: int, factor: float | None, dtype: torch.dtype, **options: Any) -> Band:
+    """What `interpolate` does along one axis."""
+    # Along the last axis: antialiasing along the rows of a single column returns wrong numbers in PyTorch 2.13.
+    impulses = torch.eye(inputs, dtype=dtype, device="cpu").reshape(inputs, 1, 1, inputs)
+    size: dict[str, Any] = {"size": (1, outputs)} if factor is None else {"scale_factor": (1.0, factor)}
+    return Band.of_matrix(F.interpolate(impulses, **size, **options).flatten(1).T.double())
 
 
 @_rule(F.pad, torch._C._nn.pad)
@@ -121,7 +139,7 @@ def _pad(path: Path, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tens
     if len(widths) not in (2, 4):
         return None
     left, right, top, bottom = widths + [0, 0] * (len(widths) == 2)
-    return replace(path, rows=F.pad(path.rows, (0, 0, top, bottom)), columns=F.pad(path.columns, (0, 0, left, right)))
+    return replace(path, rows=path.rows.padded(top, bottom), columns=path.columns.padded(left, right))
 
 
 @_rule(Tensor.__getitem__)
@@ -240,7 +258,7 @@ class LinearPaths(TorchFunctionMode):
         for call, path in next(paths for paths in before if paths).items():
             changed = _RULES[func](path, args, kwargs, result)
             if changed is not None:
-                behind[call] = replace(changed, dtype=result.dtype)
+                behind[call] = replace(changed, dtype=result.dtype, steps=path.steps + 1)
         return behind
 
 
@@ -257,5 +275,7 @@ def _summed(
             if call in twice or args[position].shape != result.shape:
                 continue
             factor = path.factor * (sign if position == 1 else 1.0)
-            summed[call] = replace(path, factor=factor, dtype=result.dtype, alone=path.alone and alone)
+            summed[call] = replace(
+                path, factor=factor, dtype=result.dtype, alone=path.alone and alone, steps=path.steps + 1
+            )
     return summed

@@ -6,9 +6,9 @@ ends at the last layers, and that of a layer's input at the layers before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,6 +25,8 @@ from gradmeter.reading.pixels.taps import axes_of, has_taps
 # Largest difference between the derivative by autograd and along the recognised path, relative to its largest entry.
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
 _TOLERANCE_HALF = 5e-2
+# Pixels of which single values are compared.
+_CHECKED = 8
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,15 @@ class Structure:
     through: dict[str, str]
     outside: frozenset[str]
     complete: bool
+
+    def without(self, layers: Collection[str]) -> Structure:
+        """The structure for which the paths of these layers are not known."""
+        return replace(
+            self,
+            last={layer: None if layer in layers else paths for layer, paths in self.last.items()},
+            through={layer: reader for layer, reader in self.through.items() if reader not in layers},
+            complete=False,
+        )
 
 
 def measurable_layers(network: nn.Module, *, biases: bool) -> dict[str, dict[str, nn.Parameter]]:
@@ -154,6 +165,24 @@ class _Cuts:
                     stack.append(child)
         return calls
 
+    def reached_once(self, logits: Tensor) -> set[tuple[str, int]]:
+        """The calls from which a single way leads to the logits.
+
+        A second one, as through the mean of all pixels, may change a random derivative less than rounding does.
+        """
+        parents: dict[Any, list[Any]] = {}
+        for node in nodes_below([logits.grad_fn]):
+            for child, _ in node.next_functions:
+                parents.setdefault(child, []).append(node)
+        calls = set()
+        for node in parents:
+            call = getattr(getattr(node, "variable", None), "_gradmeter_call", None)
+            while len(parents.get(node, ())) == 1:
+                node = parents[node][0]
+            if call is not None and node is logits.grad_fn:
+                calls.add(call)
+        return calls
+
 
 def find_structure(
     network: nn.Module, layers: Sequence[str], forward: Callable[[], Tensor], other: Callable[[], Tensor]
@@ -184,7 +213,8 @@ def find_structure(
             "the network's logits do not depend differentiably on a layer that can be measured; expected the logits of "
             "a segmentation network, from a layer with weights of its own; one made by torch.jit.trace shows no layers"
         )
-    known = _verified(logits, reached, paths.to(logits))
+    once = cuts.reached_once(logits)
+    known = _verified(logits, reached, {call: path for call, path in paths.to(logits).items() if call in once})
     if any(path.scaled for path in known.values()):
         again = LinearPaths()
         with _cut(measured, again), again:
@@ -259,20 +289,25 @@ def _is_norm(module: nn.Module) -> bool:
     return isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm)
 
 
+def checked_pixels(pixels: int) -> Tensor:
+    """Return numbers of pixels from the first to the last, [`_CHECKED`]."""
+    # In float32 the last of more than 2^24 pixels would be one that does not exist.
+    return torch.linspace(0, pixels - 1, _CHECKED, dtype=torch.float64, device="cpu").long()
+
+
 def _verified(
     logits: Tensor, reached: Mapping[tuple[str, int], Tensor], paths: Mapping[tuple[str, int], Path]
 ) -> dict[tuple[str, int], Path]:
     """The paths along which a random derivative arrives as it does by autograd."""
-    known = {call: path for call, path in paths.items() if call in reached}
-    if not known:
+    if not paths:
         return {}
     generator = torch.Generator().manual_seed(0)
     direction = torch.randn(logits.shape, generator=generator, device="cpu").to(logits.device, logits.dtype)
     with sound_gradients(nodes_below([logits.grad_fn])):
-        gradients = torch.autograd.grad(logits, [reached[call] for call in known], direction)
+        gradients = torch.autograd.grad(logits, [reached[call] for call in paths], direction)
     return {
         call: path
-        for (call, path), gradient in zip(known.items(), gradients, strict=True)
+        for (call, path), gradient in zip(paths.items(), gradients, strict=True)
         if _agrees(path, direction, gradient)
     }
 
@@ -280,13 +315,13 @@ def _verified(
 def _agrees(path: Path, direction: Tensor, gradient: Tensor) -> bool:
     """Whether a path maps a derivative [1, C, H, W] of the logits to that of the layer's output."""
     dtype = torch.float64 if direction.dtype == torch.float64 else torch.float32
-    rows, columns = (matrix.to(direction.device, dtype) for matrix in (path.factor * path.rows.T, path.columns))
     if path.started == CHANNELS_LAST:
         gradient = gradient.permute(0, 3, 1, 2)
+    rows = path.factor * path.rows
     # One class at a time, because the logits may be large.
     differences, sizes = [], []
-    for of_class, actual in zip(direction[0], gradient[0], strict=True):
-        expected = rows @ of_class.to(dtype) @ columns
+    for of_class, actual in zip(direction[0].to(dtype), gradient[0], strict=True):
+        expected = rows.pulled_back(path.columns.pulled_back(of_class).T).T
         differences.append((actual - expected).abs().max())
         sizes.append(expected.abs().max())
     # False if one of them is not a number.

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gradmeter.reading.network import runs_forward_of
+from gradmeter.reading.pixels.bands import Band
 from gradmeter.reading.pixels.paths import CHANNELS_FIRST, CHANNELS_LAST
 
 
@@ -34,22 +36,22 @@ class Taps:
     groups: int
     axes: str
 
-    def down(self, matrix: Tensor) -> list[Tensor]:
-        """The matrices matrix @ S_i, [H, h_in], of a matrix [H, h] and every row of the kernel."""
-        return [_selected(matrix, positions, self.size[0]) for positions in self.rows]
+    def down(self, band: Band) -> list[Band]:
+        """The matrices band @ S_i, [H, h_in], of a matrix [H, h] and every row of the kernel."""
+        return [band.selected(positions, self.size[0]) for positions in self.rows]
 
-    def across(self, matrix: Tensor) -> list[Tensor]:
-        """The matrices matrix @ S_j, [W, w_in], of a matrix [W, w] and every column of the kernel."""
-        return [_selected(matrix, positions, self.size[1]) for positions in self.columns]
+    def across(self, band: Band) -> list[Band]:
+        """The matrices band @ S_j, [W, w_in], of a matrix [W, w] and every column of the kernel."""
+        return [band.selected(positions, self.size[1]) for positions in self.columns]
 
 
 def has_taps(module: nn.Module) -> bool:
     """Whether a module is a dense layer, convolution or transposed convolution that runs PyTorch's own forward pass."""
     kind = _kind(module)
-    if kind is None or type(module).forward is not kind.forward:
+    if kind is None or not runs_forward_of(module, kind):
         return False
     conv_forward = getattr(kind, "_conv_forward", None)
-    return conv_forward is None or type(module)._conv_forward is conv_forward  # type: ignore[attr-defined]
+    return conv_forward is None or getattr(module._conv_forward, "__func__", None) is conv_forward
 
 
 def _kind(module: nn.Module) -> type[nn.Module] | None:
@@ -75,12 +77,6 @@ def taps_of(module: nn.Module, given: tuple[int, ...], returned: tuple[int, ...]
     assert isinstance(module, nn.Conv2d)
     rows, columns = (_convolved(module, axis, given[2 + axis], returned[2 + axis]) for axis in (0, 1))
     return Taps(rows, columns, (given[2], given[3]), module.groups, CHANNELS_FIRST)
-
-
-def _selected(matrix: Tensor, positions: Tensor, length: int) -> Tensor:
-    """matrix @ S, [outputs, length], for the matrix S that selects positions [h]; -1 selects a zero."""
-    reads = positions >= 0
-    return matrix.new_zeros(len(matrix), length).index_add_(1, positions[reads], matrix[:, reads])
 
 
 def _convolved(module: nn.Conv2d, axis: int, length: int, outputs: int) -> tuple[Tensor, ...]:
