@@ -204,12 +204,12 @@ class PixelMeter:
                     SlowLayerWarning,
                 )
         if not slow:
-            return self._measure(batch, structure, layers)
+            return self._measure(batch, structure, layers, slow)
         # One image at a time, because a backward pass for a pixel would otherwise run through all images.
         parts = []
         for sample in range(batch.samples):
             try:
-                parts.append(self._measure(batch.rows([sample]), structure, layers))
+                parts.append(self._measure(batch.rows([sample]), structure, layers, slow))
             except NotFinite as error:
                 raise NotFinite.of([sample], batch.samples) from error
         return PixelReadings.concatenate(parts)
@@ -249,24 +249,25 @@ class PixelMeter:
                 f"its own through several layers with weights; expected one of {near}"
             )
 
-    def _measure(self, batch: Inputs, structure: Structure, layers: tuple[str, ...]) -> PixelReadings:
+    def _measure(
+        self, batch: Inputs, structure: Structure, layers: tuple[str, ...], slow: Collection[str]
+    ) -> PixelReadings:
         modules, parameters = self._modules, self._parameters
         fast = {layer: modules[layer] for layer in structure.last if structure.last[layer] is not None}
-        further = [layer for layer in layers if layer not in fast]
         cut = {
-            layer: CutLayer(modules[layer], parameters[layer]) for layer in further if self._is_local(layer, structure)
+            layer: CutLayer(modules[layer], parameters[layer])
+            for layer in layers
+            if layer not in fast and layer not in slow
         }
-        slow = {
-            layer: SlowLayer(modules[layer], [*parameters[layer].values()]) for layer in further if layer not in cut
-        }
-        measured = [parameter for layer in slow.values() for parameter in layer.parameters]
-        with measuring(self._network, gradients=bool(further), of=measured):
+        passes = {layer: SlowLayer(modules[layer], [*parameters[layer].values()]) for layer in slow}
+        measured = [parameter for layer in passes.values() for parameter in layer.parameters]
+        with measuring(self._network, gradients=bool(cut or slow), of=measured):
             followed = LinearPaths()
             with ExitStack() as stack:
                 # First the copies of outputs, then the hooks that cut them off.
                 kept = stack.enter_context(keeping(fast, followed))
                 stack.enter_context(cutting(cut.values()))
-                stack.enter_context(in_default_format(slow.values()))
+                stack.enter_context(in_default_format(passes.values()))
                 logits = pixel_logits(self._network, batch, self.size)
                 paths = _same_paths(structure, kept, followed.to(logits))
             _check(logits.detach(), kept, paths if structure.complete else {})
@@ -282,7 +283,7 @@ class PixelMeter:
                 if local is None:
                     raise _NotElementwise(layer)
                 last[layer] = local
-            return self._readings(logits, layers, last, slow)
+            return self._readings(logits, layers, last, passes)
 
     def _readings(
         self,

@@ -175,11 +175,14 @@ class _Cuts:
             for child, _ in node.next_functions:
                 parents.setdefault(child, []).append(node)
         calls = set()
-        for node in parents:
-            call = getattr(getattr(node, "variable", None), "_gradmeter_call", None)
+        for leaf in parents:
+            call = getattr(getattr(leaf, "variable", None), "_gradmeter_call", None)
+            if call is None:
+                continue
+            node = leaf
             while len(parents.get(node, ())) == 1:
-                node = parents[node][0]
-            if call is not None and node is logits.grad_fn:
+                (node,) = parents[node]
+            if node is logits.grad_fn:
                 calls.add(call)
         return calls
 
