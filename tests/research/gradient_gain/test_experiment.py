@@ -1,5 +1,6 @@
 """The whole experiment on a few digits, with two networks and few resamples."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gradmeter import DataError, InputError, OutputError
+from gradmeter import DataError, GradmeterError, InputError, OutputError
 from gradmeter.research.gradient_gain import results
 from gradmeter.research.gradient_gain.experiment import GainExperiment, run_experiment
 from gradmeter.research.gradient_gain.gains import resample_cases, resample_predictions
@@ -105,6 +106,13 @@ def test_a_folder_of_something_else(small_data: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"thesis\.tex"):
         run_experiment(small(small_data), tmp_path, workers=1, console=QUIET)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_missing_package_is_named_before_anything_runs(small_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "babel", None)
+    with pytest.raises(GradmeterError, match=r"gradmeter\[compare\]"):
+        GainExperiment("gradmeter gain", small_data, None, ("perceptron", "texts"))
+    GainExperiment("gradmeter gain", small_data, None, ("perceptron",))
 
 
 def test_wrong_options(small_data: Path, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_processes_that_would_not_help_are_not_started(
     batches: int, cores: int, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some hundred would take all of the machine's memory."""
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)))
     before = len(multiprocessing.active_children())
     loaded = load_batches(Small(), list, [range(2)] * batches, 3)
     assert next(loaded).inputs == [0, 1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from gradmeter.apps.cli.terminal import Terminal, typed_command
 from gradmeter.errors import InputError
 from gradmeter.names import encode_name
 from gradmeter.research.study.options import RUNS_COMPARED, StudyOptions
+from gradmeter.runs.machine import available_cores
 
 _DEFAULTS = StudyOptions()
 _STUDY, _READINGS, _WORK = "Study", "Details that the paper leaves open", "Work"
@@ -137,7 +137,8 @@ def reproduce(
 ) -> None:
     """Reproduce the paper: train its networks, measure gradients, fit its meta classifiers, and write its tables.
 
-    If the command is interrupted, run it again: it continues where it stopped. A finished study is not changed.
+    If the command is interrupted, run it again: it continues where it stopped. A finished study is not run
+    again; only its report is written again.
     """
     # Imported here so that --help is fast and the other commands do not need the packages of a study.
     from gradmeter.apps.cli.progress import working
@@ -174,7 +175,7 @@ def reproduce(
     folder = out or Path("runs") / (f"{name}-readings" if compare_readings else name)
     source = DataSource(data, root, download, noise)
     study = Study(encode_name(name), command, source, options, folder, compare_readings)
-    default_workers = options.runs if engine is Engine.ray else os.cpu_count() or 1
+    default_workers = options.runs if engine is Engine.ray else available_cores()
     console = Terminal(stderr=True, quiet=quiet)
     with working(study.folder):
         has_changed = reproduce(study, workers=workers or default_workers, console=console, fresh=fresh, engine=engine)

@@ -23,7 +23,8 @@ from gradmeter.research.gradient_gain.run import (
     scores_folder,
     weights_path,
 )
-from gradmeter.research.gradient_gain.subjects import SUBJECTS
+from gradmeter.research.gradient_gain.subjects import SUBJECTS, TEXTS
+from gradmeter.research.gradient_gain.texts import require_babel
 from gradmeter.research.inputs import require_files, require_settings
 from gradmeter.research.manifest import begin_parts, commands_of
 from gradmeter.research.speed_benchmark.machine import counted_cores, describe_machine
@@ -60,10 +61,13 @@ class GainExperiment:
         Raises:
             InputError: if a subject is unknown, or the share is out of range.
             DataError: if a folder or a file is missing.
+            GradmeterError: if a package that a subject needs is not installed.
         """
         require_settings("subject", self.subjects, SUBJECTS, self.share, self.data)
         for name in self.subjects:
             require_files(name, [SUBJECTS[name].weights], self.networks, self._files(name))
+        if any(SUBJECTS[name].group == TEXTS for name in self.subjects):
+            require_babel()
 
     def _files(self, name: str) -> list[Path]:
         """Return the files that a subject needs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -61,14 +62,23 @@ class Alphabet:
         return tokens
 
 
-def _names(language: str) -> set[str]:
+def require_babel() -> ModuleType:
+    """Return the package babel.
+
+    Raises:
+        GradmeterError: if it is not installed.
+    """
     try:
-        from babel import Locale
+        import babel
     except ModuleNotFoundError as error:
         raise GradmeterError(
             'the texts need the package babel, which is not installed; pip install "gradmeter[compare]"'
         ) from error
-    locale = Locale(language)
+    return babel
+
+
+def _names(language: str) -> set[str]:
+    locale = require_babel().Locale(language)
     groups = [locale.territories, locale.languages, locale.scripts, locale.variants, locale.currencies]
     groups += [zone.get("long", {}) for zone in locale.meta_zones.values()]
     names = {name for group in groups for name in group.values() if isinstance(name, str)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from gradmeter.research.study.store import StudyStore
 from gradmeter.research.study.training import load_network
 from gradmeter.research.threads import torch_threads
 from gradmeter.runs.engines import ENGINES
+from gradmeter.runs.machine import available_cores, processor_name
 from gradmeter.runs.progress import Nested, Progress, Step, lone_stage
 from gradmeter.version import __version__
 
@@ -213,8 +213,8 @@ def _description(study: Study, collection: Collection) -> dict[str, Any]:
         "known_unknowns": sizes.known_unknowns,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
         "hardware": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
+            "processor": processor_name(),
+            "cores": available_cores(),
             "instructions": torch.backends.cpu.get_cpu_capability(),
             "system": platform.system(),
         },
@@ -223,13 +223,3 @@ def _description(study: Study, collection: Collection) -> dict[str, Any]:
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _processor() -> str:
-    """The name of the processor if the system provides it, else its architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from gradmeter.errors import GradmeterError, InputError, is_out_of_memory, one_line
+from gradmeter.runs.machine import available_cores
 from gradmeter.runs.measuring.dataset import Skipped
 from gradmeter.sources.samples import Encoded, Sample, Source, Unreadable
 
@@ -197,7 +197,7 @@ def load_batches(
 
     sampler: Any = batches  # DataLoader is typed for lists, but accepts any sequence
     dataset: Any = _Batches(source, prepare)  # and for subclasses of Dataset
-    processes = min(workers, len(batches), os.cpu_count() or 1)
+    processes = min(workers, len(batches), available_cores())
     loader = DataLoader(
         dataset, batch_sampler=sampler, num_workers=processes, collate_fn=_Pickler() if processes else _identity
     )
