@@ -200,6 +200,29 @@ def test_no_error_is_no_proof_that_there_are_none():
     assert estimates["risk_90", "noise", "ours"].value > 0
 
 
+def test_a_difference_of_two_shares_of_0_or_1_is_not_certain():
+    """Resamples of predictions that are all ranked right, or all wrong, have no spread."""
+    correct = np.repeat([True, False], [40, 20])
+    scores = {
+        "right": np.where(correct, 0.0, 1.0),
+        "also": np.where(correct, 0.0, 2.0),
+        "wrong": np.where(correct, 1.0, 0.0),
+    }
+    predictions = Judged(correct, np.zeros(60, np.int64), (), scores, {})
+    result = compare(predictions, repetitions=20)
+    room = stats.binomtest(0, 20).proportion_ci().high
+    for measure in ("auroc", "fpr95_right", "fpr95_outside"):
+        worst = 0.0 if measure == "auroc" else 1.0
+        estimate = result.estimates[measure, WRONG, "wrong"]
+        ends = (0, room) if worst == 0 else (1 - room, 1)
+        assert (estimate.value, estimate.low, estimate.high) == pytest.approx((worst, *ends))
+        equal = result.differences[measure, WRONG, "also"]
+        assert (equal.value, equal.low, equal.high) == pytest.approx((0, -room, room))
+        largest = result.differences[measure, WRONG, "wrong"]
+        ends = (1 - room, 1) if measure == "auroc" else (-1, room - 1)
+        assert (largest.low, largest.high) == pytest.approx(ends)
+
+
 def test_another_network_is_right_for_other_inputs():
     """The values are those of each network alone, the differences those of the same resamples."""
     first, second = (of_network(judged(), name, seed) for seed, name in enumerate(("first", "second")))
@@ -378,7 +401,9 @@ def test_rounding_is_no_difference():
     scores = {"ours": random.random(3300) + ~correct, "ties": 1.0 - correct}
     comparison = compare(Judged(correct, np.zeros(3300, np.int64), (), scores, {}), repetitions=100)
     for measure in ("auroc", "aupr_in", "aupr_out", "augrc"):
-        assert comparison.differences[measure, WRONG, "ties"] == Interval(0.0, 0.0, 0.0)
+        difference = comparison.differences[measure, WRONG, "ties"]
+        room = 0.0 if measure == "augrc" else 1 - comparison.estimates[measure, WRONG, "ours"].low
+        assert difference == Interval(0.0, -room, room)
 
 
 def test_copies_of_inputs_add_no_evidence():
@@ -434,8 +459,9 @@ def test_few_errors_show_no_difference(errors, repeated):
         scores = {name: np.tile(of_method, 3) for name, of_method in scores.items()}
     known = np.zeros(len(wrong), np.int64)
     comparison = compare(Judged(~wrong, known, (), scores, {}, inputs), repetitions=40)
-    # One wrong prediction has no interval: resampling would vary the right ones alone.
-    assert comparison.differences["auroc", WRONG, "other"].excludes_zero == (errors > 1)
+    # One wrong prediction has no interval: resampling would vary the right ones alone. Of two ranked right, a third need
+    # not be.
+    assert comparison.differences["auroc", WRONG, "other"].excludes_zero == (errors > 2)
     assert comparison.verdict("auroc", WRONG, "other") == ("better" if errors >= 10 else "no different")
     assert comparison.few == ({} if errors >= 10 else {WRONG: errors})
 

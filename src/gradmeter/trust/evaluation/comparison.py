@@ -205,9 +205,9 @@ def compare(
 
     Those of the calibration error, which has a bias, are as of `basic_interval`, within [0, 1].
 
-    Where there is no error, no resample has one either. The interval of a risk or FPR95 of 0 therefore ends, and that
-    of an AUROC or AUPR of 1 begins, where that of Clopper and Pearson does for no error in as many trials as inputs are
-    accepted, or are in the smaller group.
+    Where there is no error, or nothing else, so it is in each resample. The interval of a risk, AUROC, AUPR or FPR95 of
+    0 therefore ends, and that of one of 1 begins, where that of Clopper and Pearson does for so many trials as inputs
+    are accepted, or are in the smaller group. The interval of a difference from such a value has the same room.
 
     Separation measures (AUROC, AUPR, FPR95) compare the right predictions with those of the column. Selection measures
     (AURC and similar) and calibration measures are over all known inputs and the inputs of the column, in their given
@@ -279,7 +279,8 @@ def compare(
             difference = _difference(values[first], values[key]).item()
             resampled_differences = _difference(arrays[first], arrays[key])
             count = min(counts[key[1:]], counts[first[1:]])
-            differences[key] = _interval(measure, difference, resampled_differences, count, confidence)
+            interval = _interval(measure, difference, resampled_differences, count, confidence)
+            differences[key] = _with_room(measure, interval, estimates[first], estimates[key])
     few: dict[str, int] = {}
     for (column, _), count in counts.items():
         if count < LEAST_INPUTS:
@@ -293,15 +294,31 @@ def _interval(measure: str, value: float, draws: NDArray[np.float64], count: int
 
 
 def _bounded(measure: str, estimate: Interval, trials: float, confidence: float) -> Interval:
-    """Return an estimate whose interval ends where shares do, and has room for errors if none is in so many trials."""
+    """Return an estimate whose interval ends where shares do; that of a share of 0 or 1 of so many trials has room."""
     if measure == _BIASED:
         return replace(estimate, low=max(estimate.low, 0.0), high=min(estimate.high, 1.0))
-    if measure not in (*_COVERAGES, *_SEPARATION):
+    if not _is_extreme(measure, estimate):
         return estimate
     _, error = exact_interval(0, trials, confidence)
-    if MEASURES[measure].better == "lower":
-        return replace(estimate, high=max(estimate.high, float(error))) if estimate.value <= ROUNDING else estimate
-    return replace(estimate, low=min(estimate.low, 1 - float(error))) if estimate.value >= 1 - ROUNDING else estimate
+    if estimate.value <= ROUNDING:
+        return replace(estimate, high=max(estimate.high, float(error)))
+    return replace(estimate, low=min(estimate.low, 1 - float(error)))
+
+
+def _with_room(measure: str, difference: Interval, first: Interval, other: Interval) -> Interval:
+    """Return the difference `first` - `other`, with the room that either has if it is a share of 0 or 1."""
+    low, high, value = difference.low, difference.high, difference.value
+    if _is_extreme(measure, first):
+        low, high = min(low, value + first.low - first.value), max(high, value + first.high - first.value)
+    if _is_extreme(measure, other):
+        low, high = min(low, value + other.value - other.high), max(high, value + other.value - other.low)
+    return replace(difference, low=low, high=high)
+
+
+def _is_extreme(measure: str, estimate: Interval) -> bool:
+    """Return whether an estimate is a share of 0 or 1, which resamples do not vary."""
+    is_share = measure in (*_COVERAGES, *_SEPARATION)
+    return is_share and (estimate.value <= ROUNDING or estimate.value >= 1 - ROUNDING)
 
 
 def _counts(judged: Judged) -> Iterator[tuple[str, int]]:
