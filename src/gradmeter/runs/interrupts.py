@@ -39,6 +39,29 @@ def interrupts_held_back(*others: signal.Signals) -> Iterator[None]:
 
 
 @contextmanager
+def exits_on(*numbers: signal.Signals) -> Iterator[None]:
+    """Let signals that would end this process at once end it as SystemExit while the block runs, so that it cleans up.
+
+    The exit code is the one that shells report. A signal that is ignored, as by nohup, or that has a handler is left
+    alone. Has an effect only in the main thread.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    fatal = [number for number in numbers if is_main and signal.getsignal(number) is signal.SIG_DFL]
+    for number in fatal:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in fatal:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
 def interrupts_ignored() -> Iterator[None]:
     """Ignore Ctrl-C while the block cleans up, also after a first Ctrl-C. Has an effect only in the main thread."""
     if threading.current_thread() is not threading.main_thread():

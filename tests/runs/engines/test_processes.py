@@ -132,6 +132,18 @@ def test_ctrl_c_stops_the_workers_in_the_middle_of_their_tasks() -> None:
         assert gone(workers)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_the_parent_ends_the_workers_without_a_message(number: signal.Signals) -> None:
+    """Python would warn of semaphores that are left over."""
+    with sleeping() as parent:
+        assert parent.stdout is not None
+        workers = [int(parent.stdout.readline())]
+        parent.send_signal(number)
+        assert parent.communicate(timeout=60) == ("", "")
+        assert parent.returncode == 128 + number
+        assert gone(workers)
+
+
 def test_ctrl_c_while_the_workers_start_shows_no_traceback() -> None:
     with sleeping() as parent:
         while not (starting := [pid for pid in children(parent.pid) if "spawn_main" in command_line(pid)]):

@@ -459,8 +459,8 @@ def test_few_errors_show_no_difference(errors, repeated):
         scores = {name: np.tile(of_method, 3) for name, of_method in scores.items()}
     known = np.zeros(len(wrong), np.int64)
     comparison = compare(Judged(~wrong, known, (), scores, {}, inputs), repetitions=40)
-    # One wrong prediction has no interval: resampling would vary the right ones alone. Of two ranked right, a third need
-    # not be.
+    # One wrong prediction has no interval: resampling would vary the right ones alone. Of two that rank right, a third
+    # may not.
     assert comparison.differences["auroc", WRONG, "other"].excludes_zero == (errors > 2)
     assert comparison.verdict("auroc", WRONG, "other") == ("better" if errors >= 10 else "no different")
     assert comparison.few == ({} if errors >= 10 else {WRONG: errors})

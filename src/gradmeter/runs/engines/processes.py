@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from threadpoolctl import threadpool_limits
 
 from gradmeter.errors import GradmeterError
-from gradmeter.runs.interrupts import interrupts_held_back, interrupts_ignored
+from gradmeter.runs.interrupts import exits_on, interrupts_held_back, interrupts_ignored
 
 Item = TypeVar("Item")
 Event = TypeVar("Event")
@@ -72,11 +72,12 @@ def run_tasks(
     pool = ProcessPoolExecutor(min(workers, len(items)), context, _prepare, (stop, events, context.Lock()))
     others = active_children()
     try:
-        with interrupts_held_back():
-            futures = [pool.submit(_work, task, item) for item in items]
-        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-        for future in done:
-            future.result()
+        with exits_on(signal.SIGTERM, signal.SIGHUP):
+            with interrupts_held_back():
+                futures = [pool.submit(_work, task, item) for item in items]
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
     except BrokenProcessPool as error:
         raise WorkerError(
             "a worker process was killed, perhaps because memory ran out; run the same command again, it continues "

@@ -21,7 +21,7 @@ import pyarrow as pa
 from gradmeter.errors import GradmeterError, one_line
 from gradmeter.runs.engines.node import Node
 from gradmeter.runs.engines.processes import WorkerError, prepare_worker
-from gradmeter.runs.interrupts import interrupts_held_back
+from gradmeter.runs.interrupts import exits_on, interrupts_held_back
 from gradmeter.stages import stage
 
 Item = TypeVar("Item")
@@ -51,8 +51,7 @@ _SETTINGS = {
 _CONNECT_TIMEOUT = 10
 # Seconds to wait for the last events.
 _LAST_EVENTS = 10
-# The exit codes that shells report after SIGTERM and SIGHUP.
-_TERMINATED, _HUNG_UP = 128 + signal.SIGTERM, 128 + signal.SIGHUP
+_TERMINATED = 128 + signal.SIGTERM  # the exit code that shells report
 
 
 def configure_ray() -> None:
@@ -101,7 +100,7 @@ def cluster() -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    with _usual_exit_code(), _exits_on_sighup():
+    with _usual_exit_code(), exits_on(signal.SIGHUP):
         _start(ray)
         _exit_on_sigterm()
         with Node(ray) as node:
@@ -177,23 +176,6 @@ def _exit_on_sigterm() -> None:
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
-
-
-@contextmanager
-def _exits_on_sighup() -> Iterator[None]:
-    """End this process with the usual exit code if SIGHUP arrives in the block, so that Ray is stopped, too.
-
-    By default the process would end at once, and leave agents of Ray for about a minute.
-    """
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL:  # nohup ignores it
-        yield
-        return
-    signal.signal(signal.SIGHUP, lambda *_: sys.exit(_HUNG_UP))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _remote_address() -> str | None:
