@@ -12,6 +12,7 @@ from gradmeter.errors import DataError, InputError, one_line
 from gradmeter.sources.models import Classifier, Recipe
 from gradmeter.sources.models.answering import ClassifierFailed
 from gradmeter.sources.samples.left_out import kind_of
+from gradmeter.stages import stage
 from gradmeter.trust.model import TrustModel
 from gradmeter.trust.saving import holds_trust, read_notes
 
@@ -38,23 +39,24 @@ def open_trust(
             may that takes other samples.
     """
     folder = Path(folder)
-    while True:
-        notes = _notes_of(folder)
-        recipe = _recipe_of(folder, notes, model, weights)
-        classifier = _opened(recipe, folder, device)
-        try:
-            trust = TrustModel.load(folder, classifier.network)
-        except DataError:
-            if _are_equal(notes, _notes_of(folder)):
-                raise
-            continue  # it may belong to another network
-        if _are_equal(notes, trust.notes):
-            break
-    if not has_same_outputs(classifier, notes):
-        raise DataError(
-            f"{classifier.name} has the weights that {folder} was fitted with, but gives other outputs on the same "
-            "noise, so its code or its preprocessing has changed; restore them, or fit again"
-        )
+    with stage("opening the TrustModel and its network"):
+        while True:
+            notes = _notes_of(folder)
+            recipe = _recipe_of(folder, notes, model, weights)
+            classifier = _opened(recipe, folder, device)
+            try:
+                trust = TrustModel.load(folder, classifier.network)
+            except DataError:
+                if _are_equal(notes, _notes_of(folder)):
+                    raise
+                continue  # it may belong to another network
+            if _are_equal(notes, trust.notes):
+                break
+        if not has_same_outputs(classifier, notes):
+            raise DataError(
+                f"{classifier.name} has the weights that {folder} was fitted with, but gives other outputs on the same "
+                "noise, so its code or its preprocessing has changed; restore them, or fit again"
+            )
     trust.notes = {**trust.notes, "recipe": recipe.to_json()}
     return trust, classifier
 
