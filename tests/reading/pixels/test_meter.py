@@ -1,5 +1,6 @@
 """Readings of every pixel, compared with float64 autograd one pixel at a time."""
 
+import contextlib
 import math
 import warnings
 from collections.abc import Callable
@@ -13,6 +14,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.module import register_module_forward_hook
+from torch.utils.checkpoint import checkpoint
 
 from gradmeter import InputError, PixelMeter, PixelReadings, UnsupportedModelError
 from gradmeter.errors import ProbabilitiesWarning, SlowLayerWarning
@@ -60,6 +64,7 @@ WAYS: dict[str, Any] = {
     "temperature": lambda logits: logits / 2.5,
     "negative, in place": lambda logits: doubled(logits * -1.5),
     "shifted": shifted,
+    "negated": lambda logits: 1 - -logits,
     "rows first": lambda logits: logits.permute(0, 1, 3, 2).permute(0, 1, 3, 2),
     "double": lambda logits: logits.double().contiguous(),
 }
@@ -566,6 +571,64 @@ def test_a_weight_used_outside_of_its_layer_is_refused(direct: bool) -> None:
         PixelMeter(Functional().eval(), "head")(IMAGES)
 
 
+def test_weights_computed_from_parameters_are_refused() -> None:
+    """The gradients were those by the computed weights."""
+
+    class Functional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Conv2d(3, 3, 1)
+
+        def forward(self, images: Tensor) -> Tensor:
+            doubled = {name: 2 * parameter for name, parameter in self.head.named_parameters()}
+            return functional_call(self.head, doubled, (images,))
+
+    with pytest.raises(UnsupportedModelError, match="'head'"):
+        PixelMeter(Functional().eval())(IMAGES)
+
+
+@pytest.mark.filterwarnings("ignore::gradmeter.errors.SlowLayerWarning")
+@pytest.mark.parametrize("layer", ["head", "body"])
+def test_a_checkpoint(layer: str) -> None:
+    class Checkpointed(nn.Module):
+        """It computes the layers again in the backward pass."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = segmenter(nn.Conv2d(6, 4, 1))
+
+        def forward(self, images: Tensor) -> Any:
+            return checkpoint(self.network, images, use_reentrant=False)
+
+    network, images = Checkpointed().eval(), IMAGES[..., :5, :4]
+    name = f"network.{layer}"
+    assert_pixels(PixelMeter(network, name)(images), name, pixel_statistics(network, images, name))
+
+
+def test_a_refinement_is_fast() -> None:
+    """It was measured by a backward pass for each pixel, because logits are added that are not followed."""
+
+    class Refined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network, self.refine = segmenter(nn.Conv2d(6, 4, 1)), nn.Conv2d(4, 4, 3, padding=1)
+
+        def forward(self, images: Tensor) -> Tensor:
+            coarse = self.network(images)
+            return coarse + self.refine(torch.relu(coarse))
+
+    network = randomise(Refined()).eval()
+    assert_pixels(PixelMeter(network, "refine")(IMAGES), "refine", pixel_statistics(network, IMAGES, "refine"))
+
+
+def test_a_single_logit_times_a_vector() -> None:
+    """It was taken for the factor."""
+    network = segmenter(nn.Conv2d(6, 1, 1), lambda logits: logits * torch.tensor([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1))
+    with pytest.warns(SlowLayerWarning):
+        readings = PixelMeter(network)(IMAGES[:1, :, :2, :2])
+    assert_pixels(readings, "head", pixel_statistics(network, IMAGES[:1, :, :2, :2], "head"))
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -613,70 +676,6 @@ def test_a_network_that_mixes_images_is_refused() -> None:
     network = segmenter(nn.Conv2d(6, 4, 1), lambda logits: logits + logits.mean(0))
     with pytest.raises(UnsupportedModelError, match="mixes"):
         PixelMeter(network)(IMAGES)
-
-
-@pytest.mark.filterwarnings("ignore::gradmeter.errors.SlowLayerWarning")
-def test_a_path_that_depends_on_the_image() -> None:
-    """One that a later image takes, and one that only some images of a batch take."""
-
-    def after(logits: Tensor) -> Tensor:
-        return logits.flip(3) if float(logits.detach().mean()) < 0 else logits
-
-    network = segmenter(nn.Conv2d(6, 4, 1), after)
-    with torch.no_grad():
-        network.head.bias += 10.0
-    meter = PixelMeter(network)
-    meter(IMAGES)
-    with torch.no_grad():
-        network.head.bias -= 20.0
-    assert_pixels(meter(IMAGES), "head", pixel_statistics(network, IMAGES, "head"))
-
-
-def prior(logits: Tensor) -> Tensor:
-    return logits + torch.tensor([0.1, 0.2, -0.1, 0.0]).reshape(4, 1, 1)
-
-
-class Changing(nn.Module):
-    """Something that may change between two calls, behind the last layer."""
-
-    def __init__(self, after: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.scale, self.size, self.after = 2.0, 2, after
-
-    def forward(self, logits: Tensor) -> Tensor:
-        return self.after(F.interpolate(logits * self.scale, scale_factor=self.size))
-
-
-@pytest.mark.parametrize("after", [lambda logits: logits, prior], ids=["alone", "added to"])
-def test_a_network_that_changed_since_the_last_call(after: Callable[[Tensor], Tensor]) -> None:
-    """A factor and an upsampling were those of the first call."""
-    changing = Changing(after)
-    network = segmenter(nn.Conv2d(6, 4, 1), changing)
-    meter = PixelMeter(network)
-    meter(IMAGES)
-    changing.scale = 2.2
-    assert_pixels(meter(IMAGES), "head", pixel_statistics(network, IMAGES, "head"))
-    changing.size = 1
-    assert_pixels(meter(IMAGES), "head", pixel_statistics(network, IMAGES, "head"))
-
-
-@pytest.mark.filterwarnings("ignore::gradmeter.errors.SlowLayerWarning")
-def test_a_factor_that_only_one_image_of_the_batch_has() -> None:
-    """That of the first and last one was taken for it."""
-    images = torch.cat([IMAGES[:1], IMAGES[:1] / 10, IMAGES[1:]])
-
-    def contrast(logits: Tensor) -> Tensor:
-        return logits.std((2, 3), keepdim=True).mean(1, keepdim=True)
-
-    sizes = contrast(segmenter(nn.Conv2d(6, 4, 1))(images)).detach().flatten()
-    largest = sizes[[0, 2]].min() / 3
-    assert sizes[1] < 0.9 * largest
-
-    def after(logits: Tensor) -> Tensor:
-        return prior(logits * (contrast(logits.detach()) / largest.to(logits)).clamp(max=1))
-
-    network = segmenter(nn.Conv2d(6, 4, 1), after)
-    assert_pixels(PixelMeter(network)(images), "head", pixel_statistics(network, images, "head"))
 
 
 class Windows(nn.Module):
@@ -731,20 +730,23 @@ def with_sine(module: nn.Conv2d, x: Tensor) -> Tensor:
 @pytest.mark.filterwarnings("ignore::gradmeter.errors.SlowLayerWarning")
 @pytest.mark.parametrize("layer", ["head", "body"])
 @pytest.mark.parametrize("after", [lambda logits: logits, F.softplus], ids=["fast", "slow"])
-@pytest.mark.parametrize("change", ["hook", "pre-hook", "forward"])
+@pytest.mark.parametrize("change", ["hook", "hook of all modules", "pre-hook", "forward"])
 def test_what_users_do_to_a_layer(layer: str, after: Callable[[Tensor], Tensor], change: str) -> None:
     network = segmenter(nn.Conv2d(6, 4, 1), after)
     module = getattr(network, layer)
+    hooks = contextlib.ExitStack()
     if change == "hook":
         module.register_forward_hook(double)
+    elif change == "hook of all modules":
+        hooks.enter_context(register_module_forward_hook(double))
     elif change == "pre-hook":
         module.register_forward_pre_hook(rooted)
     else:
         module.forward = MethodType(with_sine, module)
     images = IMAGES[..., :5, :4]
-    assert_pixels(
-        PixelMeter(network, layer)(images), layer, pixel_statistics(network, images, layer), norms=1e-4, shapes=1e-3
-    )
+    with hooks:
+        readings, expected = PixelMeter(network, layer)(images), pixel_statistics(network, images, layer)
+    assert_pixels(readings, layer, expected, norms=1e-4, shapes=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore::gradmeter.errors.SlowLayerWarning")

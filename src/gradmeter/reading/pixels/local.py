@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import CheckpointError
 
 from gradmeter.reading.kernels import reduce
 from gradmeter.reading.layers.gradients import Dense
@@ -39,6 +40,8 @@ _MOST_GROUPS = 64
 def slopes(features: Tensor, output: Tensor) -> Tensor | None:
     """The derivative of each entry of `features` by the same entry of `output`; None if others have an influence.
 
+    None also if a checkpoint computes `output` again in a backward pass: it finds no leaf there.
+
     Args:
         features: [N, C, h, w] input of the last layer, a function of `output`.
         output: [N, C, h, w] output of the layer before.
@@ -51,10 +54,13 @@ def slopes(features: Tensor, output: Tensor) -> Tensor | None:
     positions = direction[0, 0].numel()
     few = torch.zeros(positions, device="cpu").index_fill_(0, checked_pixels(positions), 1)
     single = direction * few.reshape(direction.shape[2:]).to(direction)
-    with sound_gradients(nodes_below([features.grad_fn])):
-        (slope,) = torch.autograd.grad(features, output, torch.ones_like(features), retain_graph=True)
-        (mixed,) = torch.autograd.grad(features, output, direction, retain_graph=True)
-        (apart,) = torch.autograd.grad(features, output, single, retain_graph=True)
+    try:
+        with sound_gradients(nodes_below([features.grad_fn])):
+            (slope,) = torch.autograd.grad(features, output, torch.ones_like(features), retain_graph=True)
+            (mixed,) = torch.autograd.grad(features, output, direction, retain_graph=True)
+            (apart,) = torch.autograd.grad(features, output, single, retain_graph=True)
+    except CheckpointError:
+        return None
     limit = _TOLERANCE.get(features.dtype, _TOLERANCE_HALF)
     is_own = (mixed - slope * direction).abs().max() <= limit * mixed.abs().max()
     is_alone = (apart - slope * single).abs().sum() <= limit * apart.abs().sum()
@@ -245,6 +251,8 @@ def local_layer(cut: CutLayer, behind: Kept, last: nn.Module, path: Path) -> Loc
         last: that last layer.
         path: the path from there to the logits.
     """
+    if len(cut.calls) != 1:
+        return None
     ((args, kwargs, output),) = cut.calls
     taps = taps_of(last, tuple(behind.activation.shape), tuple(behind.output.shape))
     slope = slopes(behind.activation, output)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -57,11 +57,19 @@ class _NotElementwise(Exception):
 
 
 class _OtherPaths(Exception):
-    """Layers whose outputs reach the logits by other paths than when the structure was found."""
+    """Layers whose outputs may reach the logits by other paths than when the structure was found."""
 
     def __init__(self, layers: Collection[str]) -> None:
         super().__init__(*layers)
         self.layers = layers
+
+
+@dataclass
+class _Found:
+    """A structure, and the fingerprint of the first forward pass that it was used for; None before."""
+
+    structure: Structure
+    fingerprint: int | None = None
 
 
 class PixelMeter:
@@ -123,7 +131,7 @@ class PixelMeter:
         self._modules = owning_modules(self._network)
         self._parameters = measurable_layers(self._network, biases=self.biases)
         self._ownership = ownership(self._network)
-        self._structures: dict[Any, Structure] = {}
+        self._found: dict[Any, _Found] = {}
         # Layers before the last with operations between that are not elementwise.
         self._mixing: set[str] = set()
 
@@ -170,21 +178,23 @@ class PixelMeter:
         key = (batch.shapes, batch.options, tuple(tensor.dtype for tensor in batch.tensors))
         if self._ownership != ownership(self._network):  # a layer was replaced since the last call
             self._look_up_layers()
-        is_new = key not in self._structures
+        is_new = key not in self._found
         if is_new:
-            self._remember(key, self._found(batch))
+            self._remember(key, self._find(batch))
         while True:
-            structure = self._structures[key]
+            found = self._found[key]
             try:
-                return self._measured(batch, structure, self._given or tuple(structure.last))
+                return self._measured(batch, found, self._given or tuple(found.structure.last))
             except _NotElementwise as error:
                 self._mixing.add(error.layer)
+                found.fingerprint = None  # other hooks will run
             except _OtherPaths as error:
                 # Attributes of the network may have changed. If not, the paths depend on the input.
-                self._remember(key, structure.without(error.layers) if is_new else self._found(batch))
+                self._remember(key, found.structure.without(error.layers) if is_new else self._find(batch))
                 is_new = True
 
-    def _measured(self, batch: Inputs, structure: Structure, layers: tuple[str, ...]) -> PixelReadings:
+    def _measured(self, batch: Inputs, found: _Found, layers: tuple[str, ...]) -> PixelReadings:
+        structure = found.structure
         if outside := [layer for layer in layers if layer in structure.outside]:
             raise UnsupportedModelError(
                 f"a parameter of layer {outside[0]!r} is also used outside of the layer's own calls, which would be "
@@ -204,22 +214,22 @@ class PixelMeter:
                     SlowLayerWarning,
                 )
         if not slow:
-            return self._measure(batch, structure, layers, slow)
+            return self._measure(batch, found, layers, slow)
         # One image at a time, because a backward pass for a pixel would otherwise run through all images.
         parts = []
         for sample in range(batch.samples):
             try:
-                parts.append(self._measure(batch.rows([sample]), structure, layers, slow))
+                parts.append(self._measure(batch.rows([sample]), found, layers, slow))
             except NotFinite as error:
                 raise NotFinite.of([sample], batch.samples) from error
         return PixelReadings.concatenate(parts)
 
     def _remember(self, key: Any, structure: Structure) -> None:
-        if key not in self._structures and len(self._structures) >= _MAX_STRUCTURES:
-            del self._structures[next(iter(self._structures))]
-        self._structures[key] = structure
+        if key not in self._found and len(self._found) >= _MAX_STRUCTURES:
+            del self._found[next(iter(self._found))]
+        self._found[key] = _Found(structure)
 
-    def _found(self, batch: Inputs) -> Structure:
+    def _find(self, batch: Inputs) -> Structure:
         # First all images, so that an error names those without finite logits.
         with measuring(self._network, gradients=False):
             in_batch = pixel_logits(self._network, batch, self.size)
@@ -249,10 +259,8 @@ class PixelMeter:
                 f"its own through several layers with weights; expected one of {near}"
             )
 
-    def _measure(
-        self, batch: Inputs, structure: Structure, layers: tuple[str, ...], slow: Collection[str]
-    ) -> PixelReadings:
-        modules, parameters = self._modules, self._parameters
+    def _measure(self, batch: Inputs, found: _Found, layers: tuple[str, ...], slow: Collection[str]) -> PixelReadings:
+        modules, parameters, structure = self._modules, self._parameters, found.structure
         fast = {layer: modules[layer] for layer in structure.last if structure.last[layer] is not None}
         cut = {
             layer: CutLayer(modules[layer], parameters[layer])
@@ -270,7 +278,11 @@ class PixelMeter:
                 stack.enter_context(in_default_format(passes.values()))
                 logits = pixel_logits(self._network, batch, self.size)
                 paths = _same_paths(structure, kept, followed.to(logits))
-            _check(logits.detach(), kept, paths if structure.complete else {})
+            found.fingerprint = found.fingerprint or followed.trace.fingerprint
+            if fast and followed.trace.fingerprint != found.fingerprint:
+                raise _OtherPaths(fast)
+            are_all = structure.complete and all(path.alone for calls in paths.values() for path in calls)
+            _check(logits.detach(), kept, paths if are_all else {})
             last: dict[str, LastLayer | LocalLayer] = {
                 layer: last_layer(modules[layer], parameters[layer], calls, paths[layer])
                 for layer, calls in kept.items()

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gradmeter.reading.pixels.bands import Band
+from gradmeter.reading.pixels.trace import Trace
 
 CHANNELS_FIRST, CHANNELS_LAST = "nchw", "nhwc"
 
@@ -62,7 +63,7 @@ class Path:
 
     def is_like(self, other: Path) -> bool:
         """Whether the network did the same in another forward pass, up to the factor."""
-        kinds = [(path.axes, path.dtype, path.started, path.alone, path.steps) for path in (self, other)]
+        kinds = [(path.axes, path.dtype, path.started, path.steps) for path in (self, other)]
         return kinds[0] == kinds[1] and self.rows.equals(other.rows) and self.columns.equals(other.columns)
 
     def at(self, y: Tensor, x: Tensor, output: Tensor) -> Tensor:
@@ -172,20 +173,33 @@ def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-@_rule(torch.mul, Tensor.mul, Tensor.mul_, Tensor.__mul__, Tensor.__rmul__, Tensor.__imul__)
+_TIMES = (torch.mul, Tensor.mul, Tensor.mul_, Tensor.__mul__, Tensor.__rmul__, Tensor.__imul__)
+
+
+@_rule(*_TIMES)
 def _times(path: Path, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Path | None:
-    factors = [number for number in map(_number, args[:2]) if number is not None]
-    return replace(path, factor=path.factor * factors[0], scaled=True) if len(factors) == 1 and not kwargs else None
+    factor = _number(args[1])
+    if factor is None or kwargs or result.shape != args[0].shape:
+        return None
+    return replace(path, factor=path.factor * factor, scaled=True)
 
 
 @_rule(torch.div, Tensor.div, Tensor.div_, Tensor.__truediv__, Tensor.__itruediv__)
 def _divided(path: Path, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Path | None:
     divisor = _number(args[1])
-    return replace(path, factor=path.factor / divisor, scaled=True) if divisor and not kwargs else None
+    if not divisor or kwargs or result.shape != args[0].shape:
+        return None
+    return replace(path, factor=path.factor / divisor, scaled=True)
+
+
+@_rule(torch.neg, torch.negative, Tensor.neg, Tensor.neg_, Tensor.negative, Tensor.negative_, Tensor.__neg__)
+def _negated(path: Path, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Path | None:
+    return replace(path, factor=-path.factor)
 
 
 _ADD = (torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__)
 _SUBTRACT = (torch.sub, Tensor.sub, Tensor.sub_, Tensor.__sub__, Tensor.__isub__)
+_SUBTRACT_FROM = (torch.rsub, Tensor.__rsub__)
 
 _Call = tuple[str, int]
 """A layer, and the number of its earlier calls in the same forward pass."""
@@ -201,10 +215,15 @@ class _Reached:
 
 
 class LinearPaths(TorchFunctionMode):
-    """Follow the outputs of layers through the operations of a forward pass, as long as these are recognised."""
+    """Follow the outputs of layers through the operations of a forward pass, as long as these are recognised.
+
+    Attributes:
+        trace: all operations.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.trace = Trace()
         self._reached: dict[int, _Reached] = {}
 
     def begin(self, call: _Call, output: Tensor, axes: str) -> None:
@@ -236,6 +255,7 @@ class LinearPaths(TorchFunctionMode):
         kwargs = kwargs or {}
         before = [self._paths(value) for value in args[:2]] if any(id(value) in self._reached for value in args) else []
         result = func(*args, **kwargs)
+        self.trace.add(func, args, kwargs, result)
         if any(before) and isinstance(result, Tensor):
             paths = self._behind(func, args, kwargs, result, before)
             if paths:
@@ -250,12 +270,17 @@ class LinearPaths(TorchFunctionMode):
         result: Tensor,
         before: list[Mapping[_Call, Path]],
     ) -> Mapping[_Call, Path]:
-        if func in _ADD or func in _SUBTRACT:
-            return {} if kwargs else _summed(args, result, before, -1.0 if func in _SUBTRACT else 1.0)
-        if func not in _RULES or len([paths for paths in before if paths]) != 1:
+        if func in _ADD or func in _SUBTRACT or func in _SUBTRACT_FROM:
+            signs = (-1.0 if func in _SUBTRACT_FROM else 1.0, -1.0 if func in _SUBTRACT else 1.0)
+            return {} if kwargs else _summed(args, result, before, signs)
+        if func not in _RULES or (all(before) and len(before) == 2):
             return {}
+        if not before[0]:
+            if func not in _TIMES:
+                return {}
+            before, args = before[::-1], args[::-1]
         behind = {}
-        for call, path in next(paths for paths in before if paths).items():
+        for call, path in before[0].items():
             changed = _RULES[func](path, args, kwargs, result)
             if changed is not None:
                 behind[call] = replace(changed, dtype=result.dtype, steps=path.steps + 1)
@@ -263,9 +288,9 @@ class LinearPaths(TorchFunctionMode):
 
 
 def _summed(
-    args: tuple[Any, ...], result: Tensor, before: list[Mapping[_Call, Path]], sign: float
+    args: tuple[Any, ...], result: Tensor, before: list[Mapping[_Call, Path]], signs: tuple[float, float]
 ) -> Mapping[_Call, Path]:
-    """Paths through a sum or difference of two terms."""
+    """Paths through a sum of two terms with these signs."""
     summed: dict[_Call, Path] = {}
     twice = before[0].keys() & before[-1].keys() if len(before) == 2 else set()
     alone = len(before) == 2 and all(before)
@@ -274,7 +299,7 @@ def _summed(
             # A term that is broadcast belongs to several pixels.
             if call in twice or args[position].shape != result.shape:
                 continue
-            factor = path.factor * (sign if position == 1 else 1.0)
+            factor = path.factor * signs[position]
             summed[call] = replace(
                 path, factor=factor, dtype=result.dtype, alone=path.alone and alone, steps=path.steps + 1
             )

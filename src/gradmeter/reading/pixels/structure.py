@@ -103,7 +103,11 @@ def _cut(modules: Mapping[str, nn.Module], paths: LinearPaths) -> Iterator[_Cuts
         return before
 
     def after_for(layer: str) -> Callable[..., Any]:
+        registered = {id(parameter) for parameter in modules[layer].parameters(recurse=False)}
+
         def after(module: nn.Module, args: Any, output: Any) -> Any:
+            # torch.func.functional_call puts other tensors in their place, which may depend on them.
+            cuts.outside |= registered - {id(tensor) for tensor in module._parameters.values()}
             return cuts.cut(layer, module, output) if isinstance(output, Tensor) and output.requires_grad else output
 
         return after

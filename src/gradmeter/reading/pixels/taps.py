@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules import module as module_hooks
 
 from gradmeter.reading.network import runs_forward_of
 from gradmeter.reading.pixels.bands import Band
@@ -48,7 +49,8 @@ class Taps:
 def has_taps(module: nn.Module) -> bool:
     """Whether a module is a dense layer, convolution or transposed convolution that runs PyTorch's own forward pass."""
     kind = _kind(module)
-    if kind is None or not runs_forward_of(module, kind):
+    # Hooks of all modules run before those of this one, and may change the output.
+    if kind is None or not runs_forward_of(module, kind) or module_hooks._global_forward_hooks:
         return False
     conv_forward = getattr(kind, "_conv_forward", None)
     return conv_forward is None or getattr(module._conv_forward, "__func__", None) is conv_forward
