@@ -195,6 +195,11 @@ def test_wrong_arguments(trust: TrustModel, datasets: list[pa.Table], tmp_path: 
         write_outputs(tmp_path, trust, [large])
     with pytest.raises(InputError, match="one table"):
         write_outputs(tmp_path, trust, datasets[0])  # type: ignore[arg-type]
+    readings = trust.meter(IMAGES[:1]).to_arrow().append_column("label", pa.array([2**53 + 1]))
+    with pytest.raises(DataError, match="9007199254740993"):
+        write_outputs(tmp_path, trust, [readings])
+    with pytest.raises(DataError, match="several columns 'label'"):
+        write_outputs(tmp_path, trust, [readings.append_column("label", pa.array([0]))])
     for labels in (["a", "b", "c"], [0.5, 1.5, 2.5]):
         readings = trust.meter(IMAGES[:3]).to_arrow().append_column("label", pa.array(labels))
         with pytest.raises(DataError, match=r"string|double"):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from gradmeter.errors import DataError, InputError, OutputError, one_line
 from gradmeter.files import atomic_write
+from gradmeter.reading.columns import column_of
 from gradmeter.reading.readings import Readings
 from gradmeter.trust.meta_classifier import P_CORRECT, SCORES
 from gradmeter.trust.model import TrustModel
@@ -193,17 +194,19 @@ def _labels(table: pa.Table) -> NDArray[np.int64]:
     """The labels of readings, [N]; `NO_LABEL` where there is none.
 
     Raises:
-        DataError: if they are no whole numbers.
+        DataError: if they are no whole numbers up to 2^53, or there are several columns of them.
     """
-    if "label" not in table.column_names:
+    column = column_of(table, "label")
+    if column is None:
         return np.full(len(table), NO_LABEL)
-    column = table["label"]
     if not (pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
         raise DataError(f"labels have type {column.type}; expected whole numbers, the classes")
     try:
         labels: NDArray[np.int64] = column.cast(pa.int64()).fill_null(NO_LABEL).to_numpy()
     except pa.ArrowInvalid as error:
         raise DataError(f"a label is no class ({one_line(error)}); expected whole numbers, the classes") from error
+    if (row := _first((labels > _LARGEST) | (labels < -_LARGEST))) is not None:
+        raise DataError(f"a label is no class ({labels[row]}); expected whole numbers up to 2^53, the classes")
     return labels
 
 
