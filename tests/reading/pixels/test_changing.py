@@ -1,6 +1,7 @@
 """Readings of networks that do something else for another image, or after a change between two calls."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradmeter import PixelMeter
+from gradmeter.reading.pixels import meter as meter_module
 from oracles.networks import randomise
 from oracles.pixels import pixel_statistics
 from reading.pixels.networks import IMAGES, assert_pixels, segmenter
@@ -145,3 +147,39 @@ def test_what_is_known_of_a_network_that_does_the_same_is_kept(monkeypatch: pyte
     monkeypatch.setattr(meter, "_find", lambda batch: pytest.fail("the structure is found again"))
     for images in (IMAGES[:1], IMAGES, 2 * IMAGES):
         meter(images)
+
+
+@pytest.mark.filterwarnings("ignore::gradmeter.errors.SlowLayerWarning")
+@pytest.mark.parametrize("layer", ["body", "head"])
+def test_a_few_pixels_are_compared_with_a_backward_pass(layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is wrong about a fast way, the slow one is then taken."""
+    for name in ("last_layer", "local_layer"):
+        monkeypatch.setattr(meter_module, name, with_a_wrong_factor(getattr(meter_module, name)))
+    network, images = segmenter(nn.Conv2d(6, 4, 1)), IMAGES[..., :4, :5]
+    meter = PixelMeter(network, layer)
+    for given in (images, images[:1]):
+        assert_pixels(meter(given), layer, pixel_statistics(network, given, layer))
+
+
+def with_a_wrong_factor(way: Callable[..., Any]) -> Callable[..., Any]:
+    """A fast way with another weight, or another path, than the network's."""
+
+    def wrong(*arguments: Any) -> Any:
+        *first, path = arguments
+        return way(*first, [replace(path[0], factor=2.0)] if isinstance(path, list) else replace(path, factor=2.0))
+
+    return wrong
+
+
+def test_images_of_another_size_are_compared_only_if_the_network_does_something_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = segmenter(nn.Conv2d(6, 4, 1))
+    meter, compared = PixelMeter(network), []
+    monkeypatch.setattr(meter, "_confirm", lambda *arguments: compared.append(True))
+    for width in (11, 7, 5):
+        meter(IMAGES[..., :width])
+    assert len(compared) == 1
+    network.after = torch.neg
+    meter(IMAGES)
+    assert len(compared) == 2

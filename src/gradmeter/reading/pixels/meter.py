@@ -27,16 +27,17 @@ from gradmeter.reading.network import (
 )
 from gradmeter.reading.pixels.calls import CutLayer, Kept, cutting, keeping
 from gradmeter.reading.pixels.closed_form import LastLayer, last_layer
+from gradmeter.reading.pixels.confirming import differing_layers
 from gradmeter.reading.pixels.local import LocalLayer, local_layer
 from gradmeter.reading.pixels.outputs import Size, pixel_logits, warn_of_probabilities
 from gradmeter.reading.pixels.paths import LinearPaths, Path
 from gradmeter.reading.pixels.pixelwise import SlowLayer, in_default_format
-from gradmeter.reading.pixels.readings import PixelReadings
+from gradmeter.reading.pixels.readings import PixelReadings, write_statistics
 from gradmeter.reading.pixels.starts import PixelStarts
 from gradmeter.reading.pixels.structure import Structure, checked_pixels, find_structure, measurable_layers
 from gradmeter.reading.pixels.taps import has_taps
 from gradmeter.reading.pseudo_labels import PseudoLabel, pseudo_label_name, start_vector
-from gradmeter.reading.statistics import STATISTICS, Moments, PowerSums
+from gradmeter.reading.statistics import STATISTICS
 from gradmeter.reading.untraced import untraced
 
 # Pixels that are measured at a time: their logits and sums stay in a core's cache.
@@ -49,11 +50,11 @@ _TOLERANCE_HALF = 0.1
 
 
 class _NotElementwise(Exception):
-    """A layer before the last is followed by operations that are not elementwise."""
+    """Layers before the last are followed by operations that are not elementwise."""
 
-    def __init__(self, layer: str) -> None:
-        super().__init__(layer)
-        self.layer = layer
+    def __init__(self, layers: Collection[str]) -> None:
+        super().__init__(*layers)
+        self.layers = layers
 
 
 class _OtherPaths(Exception):
@@ -66,10 +67,10 @@ class _OtherPaths(Exception):
 
 @dataclass
 class _Found:
-    """A structure, and the fingerprint of the first forward pass that it was used for; None before."""
+    """A structure, and the fingerprint of the first forward pass that it was used for; 0 before."""
 
     structure: Structure
-    fingerprint: int | None = None
+    fingerprint: int = 0
 
 
 class PixelMeter:
@@ -132,6 +133,8 @@ class PixelMeter:
         self._parameters = measurable_layers(self._network, biases=self.biases)
         self._ownership = ownership(self._network)
         self._found: dict[Any, _Found] = {}
+        # Fingerprints of forward passes in which a few pixels were compared with a backward pass.
+        self._confirmed: set[int] = set()
         # Layers before the last with operations between that are not elementwise.
         self._mixing: set[str] = set()
 
@@ -186,8 +189,8 @@ class PixelMeter:
             try:
                 return self._measured(batch, found, self._given or tuple(found.structure.last))
             except _NotElementwise as error:
-                self._mixing.add(error.layer)
-                found.fingerprint = None  # other hooks will run
+                self._mixing.update(error.layers)
+                found.fingerprint = 0  # other hooks will run
             except _OtherPaths as error:
                 # Attributes of the network may have changed. If not, the paths depend on the input.
                 self._remember(key, found.structure.without(error.layers) if is_new else self._find(batch))
@@ -213,9 +216,18 @@ class PixelMeter:
                     "such a layer with elementwise operations between",
                     SlowLayerWarning,
                 )
-        if not slow:
-            return self._measure(batch, found, layers, slow)
-        # One image at a time, because a backward pass for a pixel would otherwise run through all images.
+        measure = self._one_by_one if slow else self._measure
+        readings = measure(batch, found, layers, slow)
+        fast = [layer for layer in layers if layer not in slow]
+        if fast and found.fingerprint not in self._confirmed:
+            self._confirm(batch, structure, readings, fast)
+            self._confirmed.add(found.fingerprint)
+        return readings
+
+    def _one_by_one(
+        self, batch: Inputs, found: _Found, layers: tuple[str, ...], slow: Collection[str]
+    ) -> PixelReadings:
+        """Measure one image at a time, because a backward pass for a pixel would otherwise run through all images."""
         parts = []
         for sample in range(batch.samples):
             try:
@@ -293,9 +305,25 @@ class PixelMeter:
                 (path,) = paths[behind.layer]
                 local = local_layer(of_layer, behind, modules[behind.layer], path)
                 if local is None:
-                    raise _NotElementwise(layer)
+                    raise _NotElementwise([layer])
                 last[layer] = local
             return self._readings(logits, layers, last, passes)
+
+    def _confirm(self, batch: Inputs, structure: Structure, readings: PixelReadings, layers: Sequence[str]) -> None:
+        """Compare a few pixels of the first image with a backward pass for each.
+
+        Raises:
+            _OtherPaths, _NotElementwise: for layers whose statistics differ.
+        """
+        passes = {layer: SlowLayer(self._modules[layer], [*self._parameters[layer].values()]) for layer in layers}
+        measured = [parameter for layer in passes.values() for parameter in layer.parameters]
+        with measuring(self._network, of=measured), in_default_format(passes.values()):
+            logits = pixel_logits(self._network, batch.rows([0]), self.size)
+            differing = differing_layers(readings, passes, logits, next(iter(self._starts.values())))
+        if last := [layer for layer in differing if layer in structure.last]:
+            raise _OtherPaths(last)
+        if differing:
+            raise _NotElementwise(differing)
 
     def _readings(
         self,
@@ -323,9 +351,10 @@ class PixelMeter:
                     if layer in last:
                         sums = last[layer].sums(image, rows, starts)
                     else:
-                        sums = [slow[layer].sums(logits, rows, start.direction) for start in starts]
+                        of_pixels = logits[image, :, rows].flatten(1).T
+                        sums = [slow[layer].sums(of_pixels, start.direction) for start in starts]
                     for factor, group, of_loss in zip(factors, sums, values, strict=True):
-                        _write(group, factor, metrics, of_loss[image, place, :, rows])
+                        write_statistics(group, factor, metrics, of_loss[image, place, :, rows].flatten(1))
         readings = [
             PixelReadings(plain, log_scale, layers, of_loss, name, metrics=metrics, biases=self.biases)
             for name, log_scale, of_loss in zip(self._starts, log_scales, values, strict=True)
@@ -372,17 +401,6 @@ def _check(logits: Tensor, kept: Mapping[str, list[Kept]], paths: Mapping[str, l
             for call, path in zip(calls, paths[layer], strict=True)
         ]
         _require_same(sum(mapped[1:], mapped[0]), logits[:, :, y, x])
-
-
-def _write(group: PowerSums, factor: Tensor, metrics: Sequence[str], out: Tensor) -> None:
-    """Write the statistics of P pixels to `out`, [metrics, rows, W], multiplied by the factor [P] if they scale."""
-    moments = Moments(group.numbers, group.count)
-    for metric, values in zip(metrics, out.flatten(1), strict=True):
-        statistic = STATISTICS[metric]
-        if statistic.scales:
-            torch.mul(statistic.of(moments), factor, out=values)
-        else:
-            values.copy_(statistic.of(moments))
 
 
 def _require_same(alone: Tensor, in_batch: Tensor) -> None:

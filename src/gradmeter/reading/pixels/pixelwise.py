@@ -31,19 +31,17 @@ class SlowLayer:
     module: nn.Module
     parameters: Sequence[nn.Parameter]
 
-    def sums(self, logits: Tensor, rows: slice, direction: Tensor) -> PowerSums:
+    def sums(self, logits: Tensor, direction: Tensor) -> PowerSums:
         """Power sums of the gradients of P pixels.
 
         Args:
-            logits: [1, C, H, W].
-            rows: the pixels' rows.
+            logits: [P, C] of the pixels, with their graph.
             direction: [P, C] derivative of each pixel's loss with respect to its logits.
         """
         numbers = sum(parameter.numel() for parameter in self.parameters)
         block = max(1, _BLOCK_BYTES // (numbers * logits.element_size()))
-        of_pixels = logits[0, :, rows].flatten(1).T
         with sound_gradients(nodes_below([logits.grad_fn]), of_parameters=True):
-            pixels = zip(of_pixels.split(block), direction.to(logits.dtype).split(block), strict=True)
+            pixels = zip(logits.split(block), direction.to(logits.dtype).split(block), strict=True)
             return PowerSums.concatenate([self._block(*part) for part in pixels])
 
     def _block(self, logits: Tensor, direction: Tensor) -> PowerSums:

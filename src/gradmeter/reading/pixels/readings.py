@@ -13,7 +13,7 @@ from gradmeter.errors import InputError
 from gradmeter.reading.activations import select
 from gradmeter.reading.columns import plain_numbers
 from gradmeter.reading.parts import part_of
-from gradmeter.reading.statistics import METRICS
+from gradmeter.reading.statistics import METRICS, STATISTICS, Moments, PowerSums
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,3 +117,14 @@ class PixelReadings:
                 for metric in part.metrics:
                     arrays[f"{prefix}{layer}/{metric}"] = part[layer, metric].cpu().numpy()
         return arrays
+
+
+def write_statistics(group: PowerSums, factor: Tensor, metrics: Sequence[str], out: Tensor) -> None:
+    """Write the statistics of P pixels to `out`, [metrics, P], multiplied by the factor [P] if they scale."""
+    moments = Moments(group.numbers, group.count)
+    for metric, values in zip(metrics, out, strict=True):
+        statistic = STATISTICS[metric]
+        if statistic.scales:
+            torch.mul(statistic.of(moments), factor, out=values)
+        else:
+            values.copy_(statistic.of(moments))
