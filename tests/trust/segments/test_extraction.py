@@ -121,6 +121,19 @@ def test_tiny_values_inside_are_not_lost_beside_large_ones_at_the_boundary() -> 
     assert named["gradients/l2/low/variance_boundary"] == 0
 
 
+def test_rounding_errors_of_equal_pixels_are_no_variance() -> None:
+    """They are others in another batch, and the smallest variances are the unit of a feature."""
+    classes = np.zeros((1, 6, 6), np.int64)
+    random = np.random.default_rng(0)
+    given = loops.readings(classes, CLASSES)
+    equal = given.values[..., :1, :1].expand_as(given.values)
+    noise = torch.from_numpy(random.normal(size=given.values.shape))
+    for size, is_zero in ((1e-8, True), (1e-5, False)):
+        found = segments(replace(given, values=equal * (1 + size * noise)))
+        columns = [name.startswith("gradients") and "/variance" in name for name in found.names]
+        assert (found.values[:, columns] == 0).all() == is_zero
+
+
 def test_ground_truth() -> None:
     random = np.random.default_rng(3)
     classes, truth = random.integers(0, 4, (2, 5, 6)), random.choice(5, (2, 5, 6), p=[0.1, 0.1, 0.6, 0.1, 0.1])

@@ -30,6 +30,9 @@ from gradmeter.trust.segments.overlap import adjusted_iou
 Values = NDArray[np.float64]
 
 _DISPERSIONS = ("entropy", "margin", "variation_ratio")
+# A variance below this share of the squared mean is 0: it is of rounding errors of the network, in float32, which
+# depend on the batch.
+_ROUNDING = 1e-13
 _SIZES = ("size", "size_inside", "size_boundary", "size_relative", "size_relative_inside")
 _EDGE = "edge"
 # The class of pixels without a label in Cityscapes, PASCAL VOC and many other data sets.
@@ -203,12 +206,12 @@ class _Zones:
         deviations = values - means.reshape(-1, values.shape[1])[self._zone]
         deviations *= deviations
         squares = (self._members @ deviations).reshape(means.shape)
-        variances = squares / np.maximum(sizes, 1)
+        variances = _without_rounding(squares / np.maximum(sizes, 1), means)
         whole = sizes.sum(1)
         mean = sums.sum(1) / whole
         # The variance of a union of two sets: within them, and between their means.
         between = (sizes * (means - mean[:, None]) ** 2).sum(1)
-        variance = (squares.sum(1) + between) / whole
+        variance = _without_rounding((squares.sum(1) + between) / whole, mean)
         rim = np.maximum(self.boundary, 1)
         columns = [mean, means[:, 0], means[:, 1], variance, variances[:, 0], variances[:, 1]]
         columns += [mean * whole / rim, means[:, 0] * self.inside / rim]
@@ -224,3 +227,7 @@ class _Zones:
         height, width = self._found.mask.shape
         y, x = np.divmod(np.arange(height * width), width)
         return self.means(np.stack([(y + 0.5) / height, (x + 0.5) / width], axis=1))
+
+
+def _without_rounding(variances: Values, means: Values) -> Values:
+    return np.where(variances > _ROUNDING * means**2, variances, 0.0)
