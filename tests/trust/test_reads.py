@@ -351,6 +351,13 @@ def test_what_choose_chose_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         assert trust.meter.gradients
 
 
+def test_there_is_no_choice_with_reads_that_are_given() -> None:
+    """`fit` read what `choose` chose instead."""
+    images, labels = data(80)
+    with pytest.raises(InputError, match="reads='gradients' leaves no choice"):
+        TrustModel(GradientMeter(network()), reads=GRADIENTS).choose([(Inputs.of(images), labels)])
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_choice_changes_verdicts_only_with_the_next_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     choosing(monkeypatch, GRADIENTS, FORWARD)

@@ -123,7 +123,12 @@ class TrustModel:
             batches: inputs, as a meter takes them, and their classes.
             counts: numbers of right and wrong predictions of all known inputs, if they are known; nothing is read if
                 they are too few.
+
+        Raises:
+            InputError: if `reads` leaves no choice.
         """
+        if self.reads != AUTO:
+            raise InputError(f"choose: reads={self.reads!r} leaves no choice; expected a TrustModel with reads='auto'")
         # `fit` changes the meter, which must go with the judge until then.
         self._given_choice = choose_reads(self._given_meter, batches, counts)
         return self._given_choice

@@ -103,6 +103,20 @@ def test_the_measures_are_those_of_all_pixels(folder: Path, tmp_path: Path) -> N
     assert len(result.scores) == 4 + 2 * 8
 
 
+def test_images_in_folders_have_masks_in_folders(folder: Path, tmp_path: Path) -> None:
+    """Images of one name shared a mask."""
+    for name, images in (("images", ("a.png", "c.png")), (MASKS, ("a_labels_semantic.png", "c_labels_semantic.png"))):
+        for number, image in enumerate(images):
+            place = tmp_path / "nested" / name / f"s{number}"
+            place.mkdir(parents=True)
+            (folder / name / image).rename(place / image.replace("c", "a", 1))
+    shutil.copytree(tmp_path / "nested" / MASKS / "s0", tmp_path / "nested" / MASKS, dirs_exist_ok=True)
+    assert score(tmp_path / "nested", tmp_path / "out").images == 2
+    shutil.rmtree(tmp_path / "nested" / MASKS / "s1")
+    found = score(tmp_path / "nested", tmp_path / "other")
+    assert [skipped.id for skipped in found.skipped] == ["s1/a.png"]
+
+
 def test_a_damaged_mask_is_named(folder: Path, tmp_path: Path) -> None:
     mask = folder / MASKS / "a_labels_semantic.png"
     mask.write_bytes(mask.read_bytes()[:40])

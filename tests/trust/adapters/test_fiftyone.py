@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -80,7 +81,7 @@ def test_tables_that_cannot_be_written(tmp_path: Path) -> None:
         write_labels(path, table(id=["a/one.png", "a/one.jpg"]))
     with pytest.raises(DataError, match="p_correct"):
         write_labels(path, table().drop_columns(["p_correct"]))
-    for classes in ([10, 20], "ab"):
+    for classes in ([10, 20], "ab", np.array(["a", "b"]), (name for name in "ab")):
         with pytest.raises(InputError, match="expected a list of names"):
             write_labels(path, table(), classes)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="dict"):
@@ -103,6 +104,8 @@ def test_tables_that_cannot_be_written(tmp_path: Path) -> None:
         ({"prediction": [None, "cat"]}, "None"),
         ({"prediction": [0.5, 1.0]}, "0.5"),
         ({"label": [[1], [0]]}, r"\[1\]"),
+        ({"concept": [float("nan"), 1.0]}, "nan"),
+        ({"reason": [b"x", b"y"]}, "b'x'"),
     ],
 )
 def test_values_that_are_none_of_a_verdict(columns: dict[str, Any], named: str, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def score_anomalies(
     for index in range(len(source)):
         name = PurePosixPath(decode_name(source.id(index)))
         try:
-            mask = _mask(masks / f"{name.stem}{SUFFIX}")
+            mask = _mask(masks / name.with_name(f"{name.stem}{SUFFIX}"))
             image = source.read(index).content
             assert isinstance(image, Image.Image)
             # An image or a mask that changed since an earlier run is scored again.

@@ -22,7 +22,7 @@ _TOLERANCE_HALF = 0.2
 
 
 def differing_layers(
-    readings: PixelReadings, layers: Mapping[str, SlowLayer], logits: Tensor, start: Start
+    readings: PixelReadings, layers: Mapping[str, SlowLayer], logits: Tensor, start: Start, dtype: torch.dtype
 ) -> list[str]:
     """Return the layers whose statistics are not those of a backward pass, at a few pixels of the first image.
 
@@ -31,6 +31,7 @@ def differing_layers(
         layers: the layers to compare.
         logits: [1, C, H, W] of the first image, with their graph.
         start: the pseudo-label of `readings.values`.
+        dtype: the least precise dtype of the layers' outputs.
     """
     of_pixels = logits[0].flatten(1).T
     few = checked_pixels(len(of_pixels))[::_EVERY]
@@ -39,7 +40,7 @@ def differing_layers(
         sums = {layer: of_layer.sums(of_pixels[few], starts.direction) for layer, of_layer in layers.items()}
     except UnsupportedModelError:  # the network overwrites what a backward pass needs
         return []
-    factor, tolerance = starts.log_scale.exp(), _TOLERANCE.get(logits.dtype, _TOLERANCE_HALF)
+    factor, tolerance = starts.log_scale.exp(), _TOLERANCE.get(dtype, _TOLERANCE_HALF)
     scaling = [number for number, metric in enumerate(readings.metrics) if STATISTICS[metric].scales]
     differing = []
     for layer, of_layer in sums.items():

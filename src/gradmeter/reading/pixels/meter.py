@@ -67,10 +67,17 @@ class _OtherPaths(Exception):
 
 @dataclass
 class _Found:
-    """A structure, and the fingerprint of the first forward pass that it was used for; 0 before."""
+    """A structure, and what was seen in the first forward pass that it was used for.
+
+    Attributes:
+        structure: the structure.
+        fingerprint: that of the pass; 0 before.
+        dtype: the least precise dtype of the last layers' outputs.
+    """
 
     structure: Structure
     fingerprint: int = 0
+    dtype: torch.dtype = torch.float64
 
 
 class PixelMeter:
@@ -220,7 +227,7 @@ class PixelMeter:
         readings = measure(batch, found, layers, slow)
         fast = [layer for layer in layers if layer not in slow]
         if fast and found.fingerprint not in self._confirmed:
-            self._confirm(batch, structure, readings, fast)
+            self._confirm(batch, found, readings, fast)
             self._confirmed.add(found.fingerprint)
         return readings
 
@@ -293,6 +300,8 @@ class PixelMeter:
             found.fingerprint = found.fingerprint or followed.trace.fingerprint
             if fast and followed.trace.fingerprint != found.fingerprint:
                 raise _OtherPaths(fast)
+            outputs = (call.output.dtype for calls in kept.values() for call in calls)
+            found.dtype = min(outputs, key=lambda dtype: -torch.finfo(dtype).eps, default=found.dtype)
             are_all = structure.complete and all(path.alone for calls in paths.values() for path in calls)
             _check(logits.detach(), kept, paths if are_all else {})
             last: dict[str, LastLayer | LocalLayer] = {
@@ -309,7 +318,7 @@ class PixelMeter:
                 last[layer] = local
             return self._readings(logits, layers, last, passes)
 
-    def _confirm(self, batch: Inputs, structure: Structure, readings: PixelReadings, layers: Sequence[str]) -> None:
+    def _confirm(self, batch: Inputs, found: _Found, readings: PixelReadings, layers: Sequence[str]) -> None:
         """Compare a few pixels of the first image with a backward pass for each.
 
         Raises:
@@ -319,8 +328,8 @@ class PixelMeter:
         measured = [parameter for layer in passes.values() for parameter in layer.parameters]
         with measuring(self._network, of=measured), in_default_format(passes.values()):
             logits = pixel_logits(self._network, batch.rows([0]), self.size)
-            differing = differing_layers(readings, passes, logits, next(iter(self._starts.values())))
-        if last := [layer for layer in differing if layer in structure.last]:
+            differing = differing_layers(readings, passes, logits, next(iter(self._starts.values())), found.dtype)
+        if last := [layer for layer in differing if layer in found.structure.last]:
             raise _OtherPaths(last)
         if differing:
             raise _NotElementwise(differing)

@@ -332,5 +332,5 @@ def _agrees(path: Path, direction: Tensor, gradient: Tensor) -> bool:
         differences.append((actual - expected).abs().max())
         sizes.append(expected.abs().max())
     # False if one of them is not a number.
-    limit = _TOLERANCE.get(direction.dtype, _TOLERANCE_HALF) * torch.stack(sizes).max()
+    limit = _TOLERANCE.get(gradient.dtype, _TOLERANCE_HALF) * torch.stack(sizes).max()
     return bool(torch.stack(differences).max() <= limit)

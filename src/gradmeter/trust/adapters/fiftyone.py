@@ -8,6 +8,7 @@ where IMAGE is the path of an image in the folder of images, without its extensi
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -49,7 +50,8 @@ def write_labels(path: Path | str, verdicts: pa.Table, classes: Sequence[str] | 
     """
     if not isinstance(verdicts, pa.Table):
         raise InputError(f"verdicts are a {type(verdicts).__name__}; expected a pyarrow.Table")
-    if isinstance(classes, str) or not all(isinstance(name, str) for name in classes or ()):
+    is_list = isinstance(classes, Sequence) and not isinstance(classes, str)
+    if classes is not None and not (is_list and all(isinstance(name, str) for name in classes)):
         raise InputError(f"classes are {classes!r}; expected a list of names")
     if repeated := [name for name in _USED if verdicts.column_names.count(name) > 1]:
         raise DataError(f"the verdicts have two columns {repeated[0]}; expected one of each name")
@@ -100,7 +102,8 @@ def _require_values(row: Mapping[str, Any]) -> None:
     """Check the values of a row.
 
     Raises:
-        DataError: if the id is no text, or a probability not in [0, 1]: NaN, for example, is no JSON.
+        DataError: if the id is no text, a probability not in [0, 1], or an attribute nothing that FiftyOne shows: NaN,
+            for example, is no JSON.
     """
     if not isinstance(row["id"], str):
         raise DataError(f"an image has the id {row['id']!r}; expected the path of a file")
@@ -110,6 +113,10 @@ def _require_values(row: Mapping[str, Any]) -> None:
             continue
         if not isinstance(value, int | float) or not 0 <= value <= 1:
             raise DataError(f"{name} of {row['id']!r} is {value!r}; expected a number from 0 to 1")
+    for name in ATTRIBUTES:
+        value = row.get(name)
+        if not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
+            raise DataError(f"{name} of {row['id']!r} is {value!r}; expected text, a finite number, True or False")
 
 
 def _class_name(value: Any, classes: Sequence[str] | None) -> str:
