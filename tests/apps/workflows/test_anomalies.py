@@ -109,7 +109,7 @@ def test_images_in_folders_have_masks_in_folders(folder: Path, tmp_path: Path) -
         for number, image in enumerate(images):
             place = tmp_path / "nested" / name / f"s{number}"
             place.mkdir(parents=True)
-            (folder / name / image).rename(place / image.replace("c", "a", 1))
+            (folder / name / image).rename(place / f"a{image[1:]}")
     shutil.copytree(tmp_path / "nested" / MASKS / "s0", tmp_path / "nested" / MASKS, dirs_exist_ok=True)
     assert score(tmp_path / "nested", tmp_path / "out").images == 2
     shutil.rmtree(tmp_path / "nested" / MASKS / "s1")
