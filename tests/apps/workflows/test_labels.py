@@ -106,6 +106,21 @@ def test_no_list_for_fiftyone_of_images_that_it_cannot_tell_apart(
     assert "fiftyone.json" not in names
 
 
+def test_no_list_for_fiftyone_of_an_archive(
+    digits: tuple[Path, set[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its images are no files."""
+    folder, _ = digits
+    files = [path for name in range(10) for path in sorted((folder / "digits" / str(name)).glob("*.png"))[:12]]
+    images = np.stack([np.asarray(Image.open(path).convert("L")) for path in files])
+    np.savez(tmp_path / "digits.npz", images=images, labels=np.repeat(np.arange(10), 12))
+    monkeypatch.syspath_prepend(folder)
+    options = ("--weights", folder / "weights.safetensors", *OPTIONS[2:], "-q", "--out", "labels.parquet")
+    finished = in_this_process("labels", "digits_network:network", "digits.npz", *options, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert not (tmp_path / "labels.review/fiftyone.json").exists()
+
+
 def test_lists_take_no_room_in_the_folder_of_temporary_files(checked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = checked / "labels.review/label_studio.json"
     before = tasks.read_text()

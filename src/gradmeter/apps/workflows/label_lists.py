@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 from urllib.parse import quote
 
@@ -52,11 +52,12 @@ def write_lists(checked: CheckedLabels) -> None:
 
 
 def _has_fiftyone(checked: CheckedLabels) -> bool:
-    """Whether there is a list for FiftyOne, which shows images only and knows them by their names without extension."""
+    """Whether there is a list for FiftyOne, which shows files of images and knows them by names without extension."""
     if checked.source.texts or checked.source.arrays is not None:
         return False
-    names = {image_key(name) for batch in checked.table.to_batches(TILE) for name in batch["id"].to_pylist()}
-    return len(names) == len(checked.table)
+    ids = [name for batch in checked.table.to_batches(TILE) for name in batch["id"].to_pylist()]
+    # The images of an archive are numbered.
+    return all(PurePosixPath(name).suffix for name in ids) and len({*map(image_key, ids)}) == len(ids)
 
 
 def _facts(checked: CheckedLabels, rows: NDArray[np.int64]) -> Iterator[tuple[dict[str, Any], int]]:
