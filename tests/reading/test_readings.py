@@ -227,6 +227,15 @@ def test_without_a_note_layers_keep_dots_and_slashes() -> None:
     assert_same(Readings.from_arrow(renamed.to_arrow().replace_schema_metadata()), renamed)
 
 
+def test_without_a_note_a_layer_may_look_like_a_score() -> None:
+    """Its columns became scores, and the statistics of the layer were lost."""
+    original = readings()
+    scores = {"energy": torch.arange(5, dtype=torch.float64)}
+    named = Readings(original.logits, original.log_scale, ("score:conv", "0", "all"), original.values, scores=scores)
+    assert_same(Readings.from_arrow(named.to_arrow().replace_schema_metadata()), named)
+    assert_same(Readings.from_pandas(named.to_pandas()), named)
+
+
 def test_arrow_with_a_column_of_someone_else() -> None:
     original = readings()
     assert_same(Readings.from_arrow(original.to_arrow().append_column("label", pa.array(range(5)))), original)

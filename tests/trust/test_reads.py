@@ -358,6 +358,33 @@ def test_there_is_no_choice_with_reads_that_are_given() -> None:
         TrustModel(GradientMeter(network()), reads=GRADIENTS).choose([(Inputs.of(images), labels)])
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, "a batch has no labels"),
+        (torch.full((80,), 3), "has the label 3; expected a class from 0 to 2"),
+        (torch.zeros(79, dtype=torch.int64), "79 labels for 80 inputs"),
+        (torch.zeros(80), "labels have type float32"),
+    ],
+)
+def test_choose_with_labels_that_are_none(labels: Tensor | None, message: str) -> None:
+    """They ended in errors of PyTorch, or counted as wrong predictions."""
+    images, _ = data(80)
+    with pytest.raises(InputError, match=message):
+        TrustModel(GradientMeter(network())).choose([(images, labels)])
+
+
+def test_choose_takes_the_forms_of_fit() -> None:
+    images, labels = data(150)
+    choices = [
+        TrustModel(GradientMeter(network())).choose(known)
+        for known in ([(images, labels)], (images.numpy(), labels.numpy()), [{"input": images, "labels": labels}])
+    ]
+    assert choices[0].gains
+    assert all(choice.gains == choices[0].gains for choice in choices[:2])
+    assert choices[2].known == 150
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_choice_changes_verdicts_only_with_the_next_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     choosing(monkeypatch, GRADIENTS, FORWARD)

@@ -140,9 +140,10 @@ class Layout:
             DataError: if these are not the columns of readings.
         """
         further = tuple(name.removesuffix(":log_scale") for name in names if name.endswith(":log_scale"))
-        prefixes = (ACTIVATION, SCORE, *(f"{name}:" for name in further))
+        prefixes = (ACTIVATION, *(f"{name}:" for name in further))
         parts = [name.rpartition("/") for name in names if not name.startswith(prefixes)]
         columns = [(layer, metric) for layer, slash, metric in parts if slash and metric in STATISTICS]
+        of_layers = {f"{layer}/{metric}" for layer, metric in columns}
         layers = tuple(dict.fromkeys(layer for layer, _ in columns))
         if layers[-1:] != ("all",) and (layers or not {"prediction", "log_scale", "logits"} <= {*names}):
             raise DataError("the table holds no gradmeter readings; expected a table written by Readings.to_arrow")
@@ -152,7 +153,7 @@ class Layout:
             (first, *further),
             tuple(dict.fromkeys(outputs)) if outputs else None,
             "embedding" in names,
-            tuple(name.removeprefix(SCORE) for name in names if name.startswith(SCORE)),
+            tuple(name.removeprefix(SCORE) for name in names if name.startswith(SCORE) and name not in of_layers),
             tuple(dict.fromkeys(metric for _, metric in columns)) or METRICS,
             biases,
         )

@@ -372,9 +372,11 @@ class GradientMeter:
             # From all parts of the batch: the samples of a tile may be of equal length.
             if batch.samples > (tile := self.tile or _SMALLEST_TILE):
                 self._outputs.learn(partial(answer, self._network), batch.spread(tile))
-        parts, start = [], 0
+        parts: list[_TileReadings] = []
+        start = 0
         while start < batch.samples:
-            size = self.tile or self._tiles.get(batch.shapes, _SMALLEST_TILE)
+            learned = self.tile or self._tiles.get(batch.shapes)
+            size = learned or _SMALLEST_TILE
             # Tiles of equal size, because a small last tile would be slow.
             remaining = batch.samples - start
             size = math.ceil(remaining / math.ceil(remaining / size))
@@ -391,6 +393,9 @@ class GradientMeter:
                 # NaN times zero is NaN, so a non-finite gradient looks as if samples were mixed.
                 raise not_finite_gradients(self._network, batch, rows, self._parameters.values()) or error from error
             start += size
+            if learned is None and start < batch.samples and self._tiles.get(batch.shapes, 0) > _SMALLEST_TILE:
+                # Rounding may depend on the size of a tile: read again as in later calls, whose numbers are the same.
+                parts, start = [], 0
             if batch.samples > _SMALLEST_TILE:
                 self._warnings.slow_layers(self._slow)
         return parts

@@ -105,8 +105,27 @@ def read_known(
         InputError: if labels are missing, invalid, or not as many as the inputs.
     """
     parts, labels = [], []
-    for given, batch_labels in _batches(data):
-        if batch_labels is None:
+    for inputs, batch_labels in labelled_batches(meter, data):
+        labels.append(batch_labels)
+        part = _read_earlier(earlier, inputs) if earlier and are_readings(inputs) else _read(meter, inputs)
+        parts.append(part)
+        require_classes(batch_labels, part.readings)
+        if not are_readings(inputs):
+            for collector in collectors:
+                collector.add(inputs, batch_labels)
+    if len({bool(part.readings.layers) for part in parts}) > 1:
+        parts = [part.without_gradients() for part in parts]
+    return _concatenated(parts), torch.cat(labels)
+
+
+def labelled_batches(meter: GradientMeter, data: Any) -> Iterator[tuple[Any, Tensor]]:
+    """Iterate over batches in the forms of `read_known`: inputs, with tensors only, or readings; and labels [N] int64.
+
+    Raises:
+        InputError: if labels are missing or no integer classes.
+    """
+    for given, labels in _batches(data):
+        if labels is None:
             _require_labels(data)
             several = isinstance(given, tuple) and len(given) > 1
             problem = f"is a tuple of {len(given)}" if several else "has no labels"
@@ -114,25 +133,25 @@ def read_known(
                 f"a batch {problem}; expected (inputs, labels) with integer classes [N], or a dict or table with "
                 "'label'"
             )
-        labels.append(label_tensor(batch_labels))
         inputs = given if are_readings(given) else _to_tensors(given, _reference_weight(meter))
-        part = _read_earlier(earlier, inputs) if earlier and are_readings(inputs) else _read(meter, inputs)
-        parts.append(part)
-        if len(part.readings) != len(labels[-1]):
-            raise InputError(f"{len(labels[-1]):,} labels for {len(part.readings):,} inputs; expected one for each")
-        classes = part.readings.logits.shape[1]
-        invalid = labels[-1][(labels[-1] < 0) | (labels[-1] >= classes)]
-        if len(invalid):
-            raise InputError(
-                f"a known input has the label {int(invalid[0])}; expected a class from 0 to {classes - 1}: leave out "
-                "inputs of no class, or pass them as unknowns"
-            )
-        if not are_readings(inputs):
-            for collector in collectors:
-                collector.add(inputs, labels[-1])
-    if len({bool(part.readings.layers) for part in parts}) > 1:
-        parts = [part.without_gradients() for part in parts]
-    return _concatenated(parts), torch.cat(labels)
+        yield inputs, label_tensor(labels)
+
+
+def require_classes(labels: Tensor, readings: Readings) -> None:
+    """Check that there is a label for each of the readings, and that it is one of the network's classes.
+
+    Raises:
+        InputError: if there is not.
+    """
+    if len(readings) != len(labels):
+        raise InputError(f"{len(labels):,} labels for {len(readings):,} inputs; expected one for each")
+    classes = readings.logits.shape[1]
+    invalid = labels[(labels < 0) | (labels >= classes)]
+    if len(invalid):
+        raise InputError(
+            f"a known input has the label {int(invalid[0])}; expected a class from 0 to {classes - 1}: leave out "
+            "inputs of no class, or pass them as unknowns"
+        )
 
 
 def _read_earlier(meters: Sequence[GradientMeter], readings: Any) -> ReadData:

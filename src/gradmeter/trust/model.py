@@ -28,6 +28,7 @@ from gradmeter.trust.data import (
     ReadData,
     are_readings,
     identifiers,
+    labelled_batches,
     read_inputs,
     read_known,
     read_synthetic,
@@ -116,21 +117,21 @@ class TrustModel:
         self.notes: dict[str, Any] = {}
         self.weights: FittedWeights | None = None
 
-    def choose(self, batches: Iterable[tuple[Any, Tensor]], counts: tuple[int, int] | None = None) -> ReadsChoice:
+    def choose(self, known: Any, counts: tuple[int, int] | None = None) -> ReadsChoice:
         """With `reads="auto"`, choose what to read by a sample of the known inputs; `fit` then compares nothing.
 
         Args:
-            batches: inputs, as a meter takes them, and their classes.
+            known: labelled inputs in the forms of `fit`, but no readings.
             counts: numbers of right and wrong predictions of all known inputs, if they are known; nothing is read if
                 they are too few.
 
         Raises:
-            InputError: if `reads` leaves no choice.
+            InputError: if `reads` leaves no choice, or labels are missing or invalid.
         """
         if self.reads != AUTO:
             raise InputError(f"choose: reads={self.reads!r} leaves no choice; expected a TrustModel with reads='auto'")
         # `fit` changes the meter, which must go with the judge until then.
-        self._given_choice = choose_reads(self._given_meter, batches, counts)
+        self._given_choice = choose_reads(self._given_meter, labelled_batches(self._given_meter, known), counts)
         return self._given_choice
 
     def _reads_gradients(self, choice: ReadsChoice | None) -> bool:

@@ -22,6 +22,7 @@ from gradmeter.reading.network import NotFinite
 from gradmeter.reading.readings import Readings
 from gradmeter.stages import stage
 from gradmeter.trust.candidates import FEW
+from gradmeter.trust.data import require_classes
 from gradmeter.trust.evaluation.comparison import ALL, WRONG, Judged, compare
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.features import GRADIENTS as GRADIENT_FEATURES
@@ -165,6 +166,7 @@ def choose_reads(
             # PyTorch's own: an operation has no backward pass, or there is too little memory for it.
             except (GradmeterError, RuntimeError) as error:
                 return ReadsChoice(FORWARD, f"gradients cannot be read: {one_line(error)}")
+            require_classes(classes, readings)
             parts.append(readings)
             labels.append(classes)
             advance(len(classes))
