@@ -40,7 +40,10 @@ def select(values: Tensor, layers: Sequence[str], metrics: Sequence[str], key: t
         InputError: if there is no such layer or statistic.
     """
     if not isinstance(key, tuple) or len(key) != 2:
-        raise InputError(f"invalid key {key!r}; expected a layer and a statistic, as in readings['all', 'l2']")
+        raise InputError(
+            f"invalid key {key!r}; expected a layer and a statistic, as in "
+            f"readings[{('layer', *layers)[-1]!r}, {metrics[0]!r}]"
+        )
     layer, metric = key
     if layer not in layers:
         raise InputError(f"unknown layer {layer!r}; expected one of {', '.join(layers)}")

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradmeter import PixelMeter
+from gradmeter import PixelMeter, UnsupportedModelError
 from gradmeter.reading.pixels import meter as meter_module
 from oracles.networks import randomise
 from oracles.pixels import pixel_statistics
@@ -114,6 +114,59 @@ def logits_read_by_another_head(network: Branching, images: Tensor) -> Tensor:
 def called_twice(network: Branching, images: Tensor) -> Tensor:
     features = torch.relu(network.extra(network.features(images)))
     return network.head(torch.relu(network.extra(features)) if network.branch else features)
+
+
+class Scaled(torch.autograd.Function):
+    """A factor whose derivative is 1, which it is in fact only while the factor is."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, factor: float) -> Tensor:
+        return logits * factor
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return gradients[0], None
+
+
+@pytest.mark.filterwarnings("ignore::gradmeter.errors.SlowLayerWarning")
+def test_an_operation_with_a_derivative_of_its_own() -> None:
+    """The factor of the forward pass was taken for the derivative."""
+    factors = [1.0]
+
+    def after(logits: Tensor) -> Tensor:
+        scaled: Tensor = Scaled.apply(logits, factors[0])
+        return scaled
+
+    network, images = segmenter(nn.Conv2d(6, 4, 1), after), IMAGES[..., :4, :5]
+    meter = PixelMeter(network)
+    for factors[0] in (1.0, 3.0):
+        assert_pixels(meter(images), "head", pixel_statistics(network, images, "head"))
+
+
+def without_gradients(network: Branching, images: Tensor) -> Tensor:
+    features = network.features(images)
+    with torch.set_grad_enabled(not network.branch):
+        second = network.second(features)
+    return network.head(features) + second
+
+
+def in_inference_mode(network: Branching, images: Tensor) -> Tensor:
+    features = network.features(images)
+    with torch.inference_mode(network.branch):
+        second = network.second(features)
+    return network.head(features) + second
+
+
+@pytest.mark.parametrize("forward", [without_gradients, in_inference_mode])
+def test_gradients_that_were_disabled_since_the_last_call(forward: Any) -> None:
+    """A layer whose gradient is 0 had that of the first call."""
+    network = randomise(Branching(forward)).eval()
+    images = IMAGES[..., :4, :5]
+    meter = PixelMeter(network, ["head", "second"])
+    assert_pixels(meter(images), "second", pixel_statistics(network, images, "second"))
+    network.branch = True
+    with pytest.raises(UnsupportedModelError, match="'second' is too far from the logits"):
+        meter(images)
 
 
 @pytest.mark.filterwarnings("ignore::gradmeter.errors.SlowLayerWarning")

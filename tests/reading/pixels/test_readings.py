@@ -32,6 +32,8 @@ def test_by_name() -> None:
     for key in (("none", "l1"), ("low", "none")):
         with pytest.raises(InputError, match="none"):
             given[key]
+    with pytest.raises(InputError, match=r"'low'; expected a layer and a statistic, as in readings\['high', 'l1'\]$"):
+        given["low"]  # type: ignore[index]
     with pytest.raises(InputError, match="expected"):
         given.for_pseudo_label("expected")
 

@@ -56,6 +56,8 @@ def keeping(modules: Mapping[str, nn.Module], paths: LinearPaths) -> Iterator[di
     def after_for(layer: str) -> Callable[..., None]:
         def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             activation = next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+            if activation.is_inference() or output.is_inference():  # a call that autograd does not see
+                return
             if output.dim() == 4 and has_taps(module):
                 paths.begin((layer, len(calls[layer])), output, axes_of(module))
             calls[layer].append(Kept(layer, activation, activation._version, output.detach(), output._version))

@@ -224,6 +224,7 @@ class LinearPaths(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.trace = Trace()
+        self._with_gradients = torch.is_grad_enabled()
         self._reached: dict[int, _Reached] = {}
 
     def begin(self, call: _Call, output: Tensor, axes: str) -> None:
@@ -256,7 +257,9 @@ class LinearPaths(TorchFunctionMode):
         before = [self._paths(value) for value in args[:2]] if any(id(value) in self._reached for value in args) else []
         result = func(*args, **kwargs)
         self.trace.add(func, args, kwargs, result)
-        if any(before) and isinstance(result, Tensor):
+        # Where gradients are disabled, as in an autograd.Function, the operations do not tell the derivative.
+        is_cut_off = self._with_gradients and not torch.is_grad_enabled()
+        if any(before) and isinstance(result, Tensor) and not is_cut_off:
             paths = self._behind(func, args, kwargs, result, before)
             if paths:
                 self._store(result, paths)

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -23,9 +24,11 @@ class Trace:
 
     def add(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         """Record an operation, unless it only looks something up, such as a shape."""
+        if func is torch._C._set_grad_enabled:
+            self.fingerprint = hash((self.fingerprint, func, args))
         if returned := self._numbered((result,)):
             read = self._numbered((*args, *kwargs.values()))
-            self.fingerprint = hash((self.fingerprint, func, read, returned))
+            self.fingerprint = hash((self.fingerprint, func, read, returned, torch.is_inference_mode_enabled()))
 
     def _numbered(self, values: tuple[Any, ...] | list[Any]) -> tuple[int, ...]:
         """The numbers of the tensors among the values, and in lists and tuples among them."""
