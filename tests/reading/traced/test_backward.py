@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -268,6 +269,63 @@ def test_what_is_refused_is_named(make: Callable[[], nn.Module], named: tuple[st
         traced(make().double().eval(), inputs_of(3))
     assert all(name in str(caught.value) for name in named), str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+class Reversed(torch.autograd.Function):
+    """The identity, through which gradients change their sign."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return -gradients[0]
+
+
+def reversed_(x: Tensor) -> Tensor:
+    reverse: Callable[[Tensor], Tensor] = Reversed.apply
+    return reverse(x)
+
+
+def stopped(x: Tensor) -> Tensor:
+    """Softmax, whose gradient is taken to be that of the identity."""
+    with torch.no_grad():
+        change = torch.softmax(x, 1) - x
+    return x + change
+
+
+def hooked(x: Tensor) -> Tensor:
+    if x.requires_grad:
+        x.register_hook(lambda gradient: 2 * gradient)
+    return x
+
+
+class Behind(nn.Module):
+    """A dense layer whose gradients pass through a function."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.last, self.function = nn.Linear(72, 4), nn.Linear(4, 3), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.function(self.first(x.flatten(1)).relu()))
+
+
+@pytest.mark.parametrize(
+    ("function", "named"),
+    [
+        (reversed_, "torch.autograd.Function Reversed,"),
+        (stopped, "layer 'first' are not those"),
+        (hooked, "layer 'first' are not those"),
+    ],
+)
+@needs_exporter
+def test_gradients_that_are_not_those_of_the_operations(function: Callable[[Tensor], Tensor], named: str) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(UnsupportedModelError, match=named):
+        traced(Behind(function).double().eval(), inputs_of(6))
+    traced(Behind(torch.tanh).double().eval(), inputs_of(6))
 
 
 def test_no_warning_of_pytorch_is_passed_on() -> None:

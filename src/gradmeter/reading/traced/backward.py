@@ -13,6 +13,7 @@ from gradmeter.errors import InputError, UnsupportedModelError
 from gradmeter.reading.network import owned_parameters
 from gradmeter.reading.pseudo_labels import PSEUDO_LABELS, start_vector
 from gradmeter.reading.statistics import METRICS, PowerSums, statistics_of_each
+from gradmeter.reading.traced.derivatives import require_derivatives_of_autograd, require_no_functions
 from gradmeter.reading.traced.forward import ForwardReadings, TracedForward
 from gradmeter.reading.traced.layouts import SamplesAt, is_reshaping, samples_at, value_of_node
 from gradmeter.reading.traced.program import traced_program
@@ -64,7 +65,8 @@ class TracedGradients(nn.Module):
 
     Raises:
         InputError: if a pseudo-label has no name.
-        UnsupportedModelError: if the network cannot be traced, or an operation has no rule.
+        UnsupportedModelError: if the network cannot be traced, an operation has no rule, or the gradients are not those
+            of the operations.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class TracedGradients(nn.Module):
         self._starts = {label: start_vector(label) for label in pseudo_labels}
         owned = owned_parameters(reader.network, biases=biases)
         self._owned = {layer: owned[layer] for layer in layers}
+        require_no_functions(reader.network, inputs)
         program = traced_program(reader, inputs)
         self._graph = program.graph_module
         # For each placeholder of the graph the kind and the name of what it stands for.
@@ -95,7 +98,8 @@ class TracedGradients(nn.Module):
                 self.register_buffer(_constant(name), program.constants[name].detach(), persistent=False)
         self._plan()
         with torch.no_grad():
-            self(inputs[:2])
+            traced = {label: read.values for label, read in self(inputs).gradients.items()}
+        require_derivatives_of_autograd(reader.network, inputs, traced, self._layers, biases=biases)
 
     @property
     def network(self) -> nn.Module:
