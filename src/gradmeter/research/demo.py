@@ -29,7 +29,7 @@ from gradmeter.version import __version__
 
 MODEL = f"{PaperCNN.__module__}:{PaperCNN.__name__}"
 """MODEL of the demo's network, for every command that takes one."""
-RISK = 0.01
+RISK = 0.02
 """At most this share of the accepted predictions is wrong."""
 
 _KIND = StoreKind("manifest.json", "a demo", "gradmeter demo", {"gradmeter": str, "digits": str})

@@ -7,7 +7,7 @@ export function percent(share) {
 }
 
 export function decision(answer) {
-  if (answer.accepted === null) return 'No guarantee was asked for, so nothing is accepted or rejected.'
+  if (answer.accepted === null) return 'There is no risk guarantee, so nothing is accepted or rejected.'
   return answer.accepted ? 'Accepted' : 'Not accepted'
 }
 
