@@ -159,6 +159,18 @@ def test_without_any_wrong_prediction(unknown: int) -> None:
     assert np.array_equal(wrong_if_known.argsort(), doubts.argsort())
 
 
+def test_rounding_errors_of_known_inputs_do_not_decide() -> None:
+    """The gradient of a layer varies in unknown inputs, and in a few known ones in its last digit."""
+    (X, y), name = planted(500, 200), NAMES.index("uniform:conv/l2")
+    known = np.flatnonzero(y < UNKNOWN)
+    X.values[known, name] = 1e-12
+    X.values[known[::200], name] -= 1e-16
+    heads = TwoHeads(0.1).fit(X, y)
+    moved = X.values.copy()
+    moved[known, name] += 1e-7
+    np.testing.assert_allclose(heads.predict_proba(FeatureBlock(moved, AXES)), heads.predict_proba(X), atol=1e-5)
+
+
 def test_it_is_calibrated_for_its_share() -> None:
     share = 0.2
     X, y = planted(4000, 1000, 52)

@@ -24,7 +24,6 @@ _RIDGE = 1e-6
 _LEAST_WITHIN = 3e-2
 # Numbers in a block of samples: more would leave the cache, and fewer would read the maps more often.
 _ENTRIES = 2**20
-_ROUNDING = 1e-12
 
 PREDICTED, NEAREST, NEXT = 0, 1, 2
 """Distances to the predicted class, to the nearest class, and to the nearest class other than the predicted one."""
@@ -36,16 +35,23 @@ class ClassDensities(BaseEstimator):  # type: ignore[misc]
     Attributes:
         classes_: the classes of the training samples.
         centre_: [views, d] mean of all samples.
-        scale_: [views, d] standard deviation of all samples.
+        scale_: [views, d] standard deviation of all samples; 1 for constant columns.
         means_: [views, classes, d] mean of each class, of the standardised samples.
         whitening_: [views, classes or 1, d, d] maps that turn the covariance into the identity.
         white_means_: [views, classes, d] means under the map of their class.
     """
 
-    def fit(self, X: Values, classes: NDArray[np.int64]) -> Self:
-        """Fit to samples [views, n, d] of classes [n]."""
+    def fit(self, X: Values, classes: NDArray[np.int64], negligible: Values | float = 0.0) -> Self:
+        """Fit to samples [views, n, d] of classes [n].
+
+        Args:
+            X: the samples.
+            classes: their classes.
+            negligible: [views, d] ranges; a column whose range is no larger is taken for constant.
+        """
         self.classes_, labels, counts = np.unique(classes, return_inverse=True, return_counts=True)
-        fitted = [_fit_view(view, labels, counts) for view in X]
+        ranges = np.ptp(X, axis=1)
+        fitted = [_fit_view(*view, labels, counts) for view in zip(X, ranges > negligible, strict=True)]
         self.centre_, self.scale_, self.means_, self.whitening_ = map(np.stack, zip(*fitted, strict=True))
         self.white_means_ = (self.means_[:, :, None] @ self.whitening_)[:, :, 0]
         return self
@@ -92,12 +98,19 @@ def _log_distances(squares: Values, is_predicted: NDArray[np.bool_]) -> Values:
     return logarithms
 
 
-def _fit_view(X: Values, labels: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[Values, Values, Values, Values]:
-    """Return centre, scale, means and whitening of one view [n, d], from class indices [n] and their counts."""
+def _fit_view(
+    X: Values, varies: NDArray[np.bool_], labels: NDArray[np.int64], counts: NDArray[np.int64]
+) -> tuple[Values, Values, Values, Values]:
+    """Return centre, scale, means and whitening of one view.
+
+    Args:
+        X: [n, d] samples.
+        varies: [d] whether a column is not constant.
+        labels: [n] class indices.
+        counts: the number of samples of each class.
+    """
     dimensions = X.shape[1]
     centre, spread = X.mean(axis=0), X.std(axis=0)
-    # The standard deviation of a constant column may differ from 0, because its mean is rounded.
-    varies = spread > _ROUNDING * np.abs(centre)
     scale = np.where(varies, spread, 1.0)
     scaled = (X - centre) / scale
     means = np.stack([scaled[labels == label].mean(axis=0) for label in range(len(counts))])

@@ -99,7 +99,7 @@ class LogFeatures:
     def _varying(cls, features: list[Feature], readings: Readings) -> LogFeatures:
         """Select the given features whose range is not negligible."""
         values = cls(FeatureAxes(tuple(features))).block(readings).values
-        constant = np.ptp(values, axis=0) <= _NEGLIGIBLE * _sizes(features, values)
+        constant = np.ptp(values, axis=0) <= negligible_ranges(features, values)
         # All logits are needed to find the predicted class, and every meta classifier needs the softmax.
         selected = [
             feature
@@ -127,17 +127,18 @@ class LogFeatures:
         return FeatureBlock(values, self.axes)
 
 
-def _sizes(features: Sequence[Feature], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the size to which the rounding errors of each feature are relative, from values [N, features]."""
+def negligible_ranges(features: Sequence[Feature], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return for each feature the range up to which it is taken for constant, from values [N, features]."""
+    # What the rounding errors are relative to.
     largest: NDArray[np.float64] = np.abs(values).max(axis=0)
     columns = {feature: column for column, feature in enumerate(features)}
     for column, feature in enumerate(features):
         if (feature.source, feature.statistic) in _SCALE_FREE:
             largest[column] = 1.0
         elif feature.source == ACTIVATIONS and feature.statistic == "mean":  # in which entries may cancel
-            extremes = [columns[feature._replace(statistic=extreme)] for extreme in ("min", "max")]
-            largest[column] = largest[extremes].max()
-    return largest
+            extremes = (columns.get(feature._replace(statistic=extreme), column) for extreme in ("min", "max"))
+            largest[column] = largest[[*extremes]].max()
+    return _NEGLIGIBLE * largest
 
 
 def _output_features() -> list[Feature]:

@@ -33,7 +33,7 @@ from gradmeter.trust.kind_shares import kind_log_odds, tolerated_loss, unknown_l
 from gradmeter.trust.known_head import FOLDS, KnownHead
 from gradmeter.trust.layer_ranges import LayerValues, distance_values, quantiles_of
 from gradmeter.trust.levelled import UNFAMILIAR_SHARE, LevelledOdds, upper_quantile
-from gradmeter.trust.log_features import LOG_SCALE, LogFeatures
+from gradmeter.trust.log_features import LOG_SCALE, LogFeatures, negligible_ranges
 from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN, WRONG, CrossFit, Judgement, TrainingData
 from gradmeter.trust.near_unknown import NearUnknown
 from gradmeter.trust.ranking import fallback_reason
@@ -141,10 +141,12 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError(f"ranking={self.ranking!r}; expected {' or '.join(RANKINGS)}")
         if self.unknown_share is not None and not 0 < self.unknown_share < 1:
             raise InputError(f"unknown_share={self.unknown_share!r}; expected a share strictly between 0 and 1")
-        self._locate(X.axes)
         self.classes_ = np.array([WRONG, CORRECT, UNKNOWN])
         values, known = X.values, y < UNKNOWN
-        distances = self._fit_densities(values, known, y == CORRECT)
+        # Features may vary in unknown inputs only, and by rounding errors in known ones.
+        negligible = negligible_ranges(X.axes.features, values[known])
+        self._locate(X.axes, np.ptp(values[known], axis=0) > negligible)
+        distances = self._fit_densities(values, known, y == CORRECT, negligible)
         outputs = self._outputs(values)
         strengths = _STRENGTHS if self.outputs else {OUTPUTS: _STRENGTHS[OUTPUTS]}
         features = self._known_features(values[known], distances[:, known], outputs[known], strengths)
@@ -160,7 +162,9 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._fit_shares(ratios, features, wrong_odds, self._largest_logits(values[known]), y[known] == WRONG)
         return self
 
-    def _fit_densities(self, values: Values, known: NDArray[np.bool_], right: NDArray[np.bool_]) -> Values:
+    def _fit_densities(
+        self, values: Values, known: NDArray[np.bool_], right: NDArray[np.bool_], negligible: Values
+    ) -> Values:
         """Fit densities to the right predictions; return distances [views, n, 3] to those of five folds.
 
         Known samples are measured by the density that was fitted without them, because they would be too near to
@@ -175,7 +179,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             views, folds, means = _views(values, columns), list[ClassDensities](), list[Values]()
             for fold, (train, test) in enumerate(_folds(known)):
                 train, measured = train[right[train]], np.concatenate([test, unknown[fold::FOLDS]])
-                folds.append(ClassDensities().fit(views[:, train], predicted[train]))
+                folds.append(ClassDensities().fit(views[:, train], predicted[train], negligible[columns]))
                 distances[np.ix_(indices, measured)] = folds[-1].distances(views[:, measured], predicted[measured])
                 means.append(distances[np.ix_(indices, test)].mean(axis=1))
             self.densities_.append(folds[_typical(np.stack(means), distances[np.ix_(indices, known)].std(axis=1))])
@@ -342,8 +346,12 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the log odds [n] of being unknown that lower P(correct)."""
         return self.levelled_(odds) if ranking == SOFTMAX else odds
 
-    def _locate(self, axes: FeatureAxes) -> None:
-        """Find the columns of the logits, of the outputs and of each view.
+    def _locate(self, axes: FeatureAxes, varies: NDArray[np.bool_]) -> None:
+        """Find the columns of the logits, of the outputs, of each view and of the known head's groups.
+
+        Args:
+            axes: the features.
+            varies: [features] whether they vary in known inputs; others are in no group.
 
         Raises:
             InputError: if the logits or log(1 - p) are missing.
@@ -361,7 +369,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for layer in dict.fromkeys(layers.tolist()):
             views[f"{_LAYER_VIEW}{layer}"] = views[ACTIVATIONS][layers == layer]
         views[EMBEDDING] = self.embedding_ = axes.of(EMBEDDING)
-        self.groups_ = {source: axes.of(source) for source in (ACTIVATIONS, GRADIENTS)}
+        groups = {source: axes.of(source) for source in (ACTIVATIONS, GRADIENTS)}
+        self.groups_ = {source: columns[varies[columns]] for source, columns in groups.items()}
         views = {view: columns for view, columns in views.items() if len(columns)}
         self.views_ = list(views)
         by_width: dict[int, list[int]] = {}
