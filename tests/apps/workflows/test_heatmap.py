@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -216,6 +217,22 @@ def test_no_image_has_a_map(images: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="2 images"):
         draw(images, tmp_path / "maps")
     assert not (tmp_path / "maps").exists()
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), r"mine:make: .*returned \(1, 4\)"),
+        (nn.Conv2d(1, 4, 3), r"mine:make: .*give --grey"),
+    ],
+)
+def test_a_network_that_fails_on_all_images(network: nn.Module, words: str, images: Path, tmp_path: Path) -> None:
+    given = replace(segmenter(), network=network.eval())
+    skipped: list[Skipped] = []
+    with pytest.raises(InputError, match=words):
+        heatmaps(given, open_source(str(images), ImageKind("RGB", 8)), tmp_path / "m", Maps(), on_skip=skipped.append)
+    assert not skipped
+    assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.parametrize(

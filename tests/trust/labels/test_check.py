@@ -329,6 +329,14 @@ def test_arrays_of_another_kind(name: str) -> None:
         replace(inputs, **{name: inputs.logits.tolist()})
 
 
+@pytest.mark.parametrize("dtype", [object, str, complex])
+@pytest.mark.parametrize("name", ["logits", "embedding"])
+def test_arrays_that_are_no_real_numbers(name: str, dtype: type) -> None:
+    inputs, _ = clusters(300, 10)
+    with pytest.raises(InputError, match=f"{name}: type .*; expected real numbers"):
+        replace(inputs, **{name: getattr(inputs, name).astype(dtype)})
+
+
 def test_readings_of_another_kind() -> None:
     with pytest.raises(InputError, match="tuple"):
         LabelCheck().fit_predict((torch.rand(3, 4), torch.arange(3)))  # type: ignore[arg-type]

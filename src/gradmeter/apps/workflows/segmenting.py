@@ -13,11 +13,11 @@ from gradmeter.errors import GradmeterError
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.memory_format import in_memory_format
 from gradmeter.reading.network import measuring, unwrapped, weights_hash
-from gradmeter.reading.pixels.outputs import pixel_logits
+from gradmeter.reading.pixels.outputs import NotPixelwise, pixel_logits
 from gradmeter.runs.measuring.purpose import OUTPUTS, has_same_outputs
 from gradmeter.runs.store import Manifest, differences
 from gradmeter.sources.models import Classifier
-from gradmeter.sources.models.answering import explained
+from gradmeter.sources.models.answering import WrongChannels, explained
 from gradmeter.sources.same_outputs import excerpt
 
 Result = TypeVar("Result")
@@ -29,7 +29,11 @@ _EXCERPT = 8
 
 
 def identity(segmenter: Classifier, device: str) -> dict[str, Any]:
-    """Say in JSON values which network something is made with, by its weights and its outputs on noise."""
+    """Say in JSON values which network something is made with, by its weights and its outputs on noise.
+
+    Raises:
+        InputError: if it is no segmentation network, or takes images of another number of channels.
+    """
     return {
         "model": segmenter.name,
         "weights": weights_hash(segmenter.network),
@@ -61,7 +65,7 @@ def on_image(segmenter: Classifier, image: Image.Image, device: str, measure: Ca
 
 
 def _outputs_on_noise(segmenter: Classifier, device: str) -> list[list[float]]:
-    """Logits of some classes at some pixels of an image of noise; empty if the network fails on it."""
+    """Logits of some classes at some pixels of an image of noise; empty if the network fails on its size."""
     assert segmenter.image is not None
     shape = (_SIDE, _SIDE) if segmenter.image.mode == "L" else (_SIDE, _SIDE, 3)
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
@@ -73,6 +77,8 @@ def _outputs_on_noise(segmenter: Classifier, device: str) -> list[list[float]]:
 
     try:
         logits = on_image(segmenter, noise, device, logits_of)
+    except (NotPixelwise, WrongChannels) as error:
+        raise type(error)(f"{segmenter.name}: {error}") from error
     except GradmeterError:
         return []
     return excerpt(logits[0, :_EXCERPT].flatten(1), _EXCERPT)

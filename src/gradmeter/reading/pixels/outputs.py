@@ -26,6 +26,10 @@ _KEEPING = re.compile(
 )
 
 
+class NotPixelwise(InputError):
+    """The network does not return logits of pixels."""
+
+
 def pixel_logits(network: nn.Module, inputs: Inputs, size: Size) -> Tensor:
     """Call a network.
 
@@ -38,14 +42,17 @@ def pixel_logits(network: nn.Module, inputs: Inputs, size: Size) -> Tensor:
         Logits [N, C, H, W].
 
     Raises:
-        InputError: if the network returns something else.
+        NotPixelwise: if the network returns something else.
+        InputError: if the logits are no floating-point numbers.
         NotFinite: if logits are not finite.
     """
     logits = _found(answer(network, inputs))
     samples = inputs.samples
     if not isinstance(logits, Tensor) or logits.dim() != 4 or logits.shape[0] != samples or not logits.numel():
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise InputError(f"the network returned {given}; expected logits of shape ({samples}, classes, height, width)")
+        raise NotPixelwise(
+            f"the network returned {given}; expected logits of shape ({samples}, classes, height, width)"
+        )
     if not logits.is_floating_point():
         raise InputError(f"the network returned logits of dtype {logits.dtype}; expected a floating-point dtype")
     # A sum is finite only if all terms are, and takes less time than looking at each; it may overflow.

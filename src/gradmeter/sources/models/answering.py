@@ -34,6 +34,10 @@ class ClassifierFailed(InputError):
     """The code of a classifier failed, but not because memory is short; the original error is the cause."""
 
 
+class WrongChannels(ClassifierFailed):
+    """The network takes images of another number of channels."""
+
+
 class Answering(Protocol):
     """The attributes of a `Classifier` that this module uses."""
 
@@ -119,6 +123,7 @@ def explained(classifier: Answering, batch: Any = None, samples: str = "") -> It
     Raises:
         ClassifierFailed: if the code fails. The message states the input, the size that the network's layers expect,
             and the option to try.
+        WrongChannels: if that is because images have other channels than the first layer takes.
         InputError: if memory is short.
     """
     try:
@@ -136,12 +141,14 @@ def explained(classifier: Answering, batch: Any = None, samples: str = "") -> It
             raise InputError(
                 f"not enough memory: {reason}; give more memory, or try {smaller}a smaller network or another --device"
             ) from error
+        channels = _advice_on_channels(classifier.network, batch, error)
         sentences = [
             reason,
             *([] if batch is None else _layers(classifier.network, error)),
-            _advice(classifier, batch, error),
+            channels or _advice(classifier, batch, error),
         ]
-        raise ClassifierFailed(f"{'; '.join(sentences)} ({TRACEBACK}=1 shows the traceback)") from error
+        kind = WrongChannels if channels else ClassifierFailed
+        raise kind(f"{'; '.join(sentences)} ({TRACEBACK}=1 shows the traceback)") from error
 
 
 def _shapes(batch: Any) -> str:
@@ -188,18 +195,25 @@ def _advice(classifier: Answering, batch: Any, error: BaseException) -> str:
         return "expected images as its preprocessor_config.json makes them: check that file, and --weights"
     first = next(iter(owning_modules(classifier.network).values()), None)
     if isinstance(batch, Tensor) and batch.dim() == 4:
-        channels = batch.shape[1]
         if (weight := next(classifier.network.parameters(), batch)).dtype != batch.dtype:
             return f"its weights are {dtype_name(weight)}: return network.float() from the function"
-        if isinstance(first, nn.Conv2d) and first.in_channels != channels:
-            options = {1: "give --grey", _COLOURS: "remove --grey"}
-            return options.get(first.in_channels, "expected a network for images of 3 channels, or of 1 with --grey")
         if isinstance(first, nn.Linear) and first.in_features != batch[0].numel():
             for count, option in ((1, " --grey"), (_COLOURS, "")):
                 side = math.isqrt(first.in_features // count)
                 if count * side * side == first.in_features:
                     return f"give --image-size {side}{option}"
     return "try another --image-size, with or without --grey, and check --mean, --std and --weights"
+
+
+def _advice_on_channels(network: nn.Module, batch: Any, error: BaseException) -> str | None:
+    """The option to try if the first layer fails because images have another number of channels."""
+    first = next(iter(owning_modules(network).values()), None)
+    if not (isinstance(batch, Tensor) and batch.dim() == 4 and isinstance(first, nn.Conv2d)):
+        return None
+    if first.in_channels == batch.shape[1] or f"to have {first.in_channels} channels" not in str(error):
+        return None
+    options = {1: "give --grey", _COLOURS: "remove --grey"}
+    return options.get(first.in_channels, "expected a network for images of 3 channels, or of 1 with --grey")
 
 
 def _advice_for_arrays(arrays: ArrayKind, batch: Any, error: BaseException) -> str:

@@ -58,12 +58,14 @@ class LabelReadings:
         """Check the shapes.
 
         Raises:
-            InputError: if they do not fit, a label is not a class, or an argument is no array.
+            InputError: if they do not fit, a label is not a class, or an argument is no array of real numbers.
         """
         for name in ("labels", "logits", "embedding", "probabilities"):
             array = getattr(self, name)
             if not isinstance(array, np.ndarray) and (array is not None or name != "probabilities"):
                 raise InputError(f"{name}: a {type(array).__name__}; expected a NumPy array")
+            if name != "labels" and array is not None and array.dtype.kind not in "fiub":
+                raise InputError(f"{name}: type {array.dtype}; expected real numbers")
         if self.logits.ndim != 2 or self.logits.shape[1] < 2:
             raise InputError(f"logits have shape {self.logits.shape}; expected [N, C] with at least 2 classes")
         count, classes = self.logits.shape
