@@ -159,7 +159,7 @@ def control_risk(
         count = f"{reached:,}" if reached < needed else f"by the data of fit, about {expected:,.0f}"
         raise RiskNotControlled(
             f"{samples} cannot guarantee a risk of {risk:g} with confidence {confidence:g}: {count} of them reach the "
-            f"smallest accepted probability{_and_seen(scores.size - new.size)}; expected at least {least}, none of "
+            f"smallest accepted probability{and_seen(scores.size - new.size)}; expected at least {least}, none of "
             f"them wrong: {advice(reached, expected, 'data')}"
         )
     possible = (candidate for candidate in thresholds if candidate.coverage * distinct.size >= needed)
@@ -175,7 +175,7 @@ def control_risk(
             f"no threshold can guarantee a risk of {risk:g} with confidence {confidence:g}: "
             f"{100 * np.mean(wrong[new]):.2f} % of the {new.size:,} samples are wrong or unknown, and too many of "
             "those with the highest probability"
-            f"{_of_copies(distinct.size, new.size)}{_and_seen(scores.size - new.size)}; give more data, or a higher "
+            f"{of_copies(distinct.size, new.size)}{and_seen(scores.size - new.size)}; give more data, or a higher "
             "risk"
         )
     enough = (1 - coverage_tolerance) * accepted[guaranteed].max()
@@ -204,14 +204,14 @@ def advice(reached: int, expected: float, data: str) -> str:
     )
 
 
-def _of_copies(distinct: int, samples: int) -> str:
+def of_copies(distinct: int, count: int, samples: str = "samples") -> str:
     """What to say of copies, whose number may be why there is no guarantee."""
-    return f" (copies count once: {distinct:,} samples are distinct)" if distinct < samples else ""
+    return f" (copies count once: {distinct:,} {samples} are distinct)" if distinct < count else ""
 
 
-def _and_seen(seen: int) -> str:
+def and_seen(seen: int, inputs: str = "inputs") -> str:
     """What to say of inputs that the judge learned from, which may be why there is no guarantee."""
-    return f" (it must also hold with {seen:,} more, of inputs that recur and were learned from)" if seen else ""
+    return f" (it must also hold with {seen:,} more, of {inputs} that recur and were learned from)" if seen else ""
 
 
 def _distinct(contents: ArrayLike, wrong: NDArray[np.bool_], rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,55 @@ def test_images_without_segments_are_refused(trust: SegmentTrust) -> None:
 def test_copies_of_an_image_count_once(trust: SegmentTrust) -> None:
     data = drawn(120, 10, seed=1)
     before = trust.guarantee
-    assert trust.set_risk(0.2, [data, data, data]) == before
+    assert before is not None
+    copies = trust.set_risk(0.2, [data, data, data])
+    assert (copies.threshold, copies.wrong_share, copies.coverage) == pytest.approx(
+        (before.threshold, before.wrong_share, before.coverage)
+    )
+    assert (copies.images, copies.accepted, copies.wrong) == (3 * before.images, 3 * before.accepted, 3 * before.wrong)
+
+
+def recurring(trust: SegmentTrust, data: SegmentFeatures, copies: int) -> list[SegmentFeatures]:
+    """Copies of the image with the highest P(hit), of which every second one is wrong."""
+    p_hit = trust.predict(data).p_hit
+    best = data.of_images(np.arange(data.images) == data.image[p_hit.argmax()])
+    best = best.rows(np.arange(len(best)) == trust.predict(best).p_hit.argmax())
+    return [replace(best, adjusted_iou=np.full(1, float(number % 2))) for number in range(copies)]
+
+
+def test_images_that_recur_and_are_wrong_count_each_time(trust: SegmentTrust) -> None:
+    """One of many equal images says nothing about how often they are wrong."""
+    data = drawn(120, 10, seed=1)
+    with pytest.raises(RiskNotControlled, match="copies count once: 121 images are distinct"):
+        trust.set_risk(0.2, [data, *recurring(trust, data, 200)])
+
+
+def test_images_that_recur_and_that_fit_has_seen(trust: SegmentTrust) -> None:
+    data, seen = drawn(120, 10, seed=1), recurring(trust, drawn(60, 10), 200)
+    fitted = SegmentTrust().fit([drawn(60, 10), seen[1]])
+    with pytest.raises(InputError, match=r"seen 200 of these 320 images.*recurring=True"):
+        fitted.set_risk(0.2, [data, *seen])
+    with pytest.raises(RiskNotControlled, match="200 more, of images that recur"):
+        fitted.set_risk(0.2, [data, *seen], recurring=True)
+    assert fitted.set_risk(0.2, [data, *seen[1::2]], recurring=True).images <= 120
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_fit_with_a_risk_does_not_forget_images_that_recur(trust: SegmentTrust, seed: int) -> None:
+    """They are either among those that it learns from or among those that are set aside."""
+    copies = recurring(trust, drawn(60, 10, seed=5 + seed), 200)
+    fitted = SegmentTrust(risk=0.25, confidence=0.9)
+    with suppress(RiskNotControlled):
+        fitted.fit([drawn(300, 3, seed=seed), *copies])
+        assert not np.any(fitted.predict(copies[0]).accepted)
+
+
+def test_fit_takes_copies_with_other_truths(trust: SegmentTrust) -> None:
+    copies = recurring(trust, drawn(1, 10, seed=4), 200)
+    fitted = SegmentTrust().fit([drawn(60, 10), *copies]).fitted
+    assert fitted is not None
+    assert len(fitted.image) == 60 * 10 + 2
+    assert len(np.unique(fitted.image)) == len(fitted.learned_images) == 61
 
 
 def test_fit_takes_copies_of_an_image_once(trust: SegmentTrust) -> None:

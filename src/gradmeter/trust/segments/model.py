@@ -74,7 +74,8 @@ class SegmentTrust:
         """Fit to segments with ground truth, of images that the network was not trained on.
 
         A logistic regression, with a penalty, or gradient-boosted trees are chosen by cross-validation over images;
-        likewise for the regression of the IoU. Copies of an image count once.
+        likewise for the regression of the IoU. Copies of an image (see `set_risk`) with the same truth
+        count once.
 
         Args:
             features: features of all segments, or of several batches of images, such as a generator's.
@@ -87,15 +88,16 @@ class SegmentTrust:
         if self.risk is None:
             self.fitted, self.guarantee = self._fit(given, iou), None
             return self
-        # Copies of an image stay together.
+        # Copies of an image stay together; those that the fit learns from are the only data about images that recur.
         contents = given.image_hashes()
-        distinct = np.unique(contents)
+        distinct, copy_of, copies = np.unique(contents, return_inverse=True, return_counts=True)
         aside = np.random.default_rng(_SEED).permutation(distinct)[: round(len(distinct) * _SET_ASIDE)]
-        is_aside = np.isin(contents, aside)[given.image]
+        is_aside = np.isin(contents, aside)
+        learned, proof = ~is_aside[given.image], (is_aside | (copies[copy_of] > 1))[given.image]
         previous = self.fitted, self.guarantee
         try:
-            self.fitted, self.guarantee = self._fit(given.rows(~is_aside), iou[~is_aside]), None
-            self.set_risk(self.risk, given.rows(is_aside), confidence=self.confidence)
+            self.fitted, self.guarantee = self._fit(given.rows(learned), iou[learned]), None
+            self.set_risk(self.risk, given.rows(proof), confidence=self.confidence, recurring=True)
         except GradmeterError:
             self.fitted, self.guarantee = previous
             raise
@@ -105,16 +107,14 @@ class SegmentTrust:
         used = given if self.reads == GRADIENTS else given.without_gradients()
         used = used.named(tuple(axis for axis, varies in zip(used.axes, varying(used), strict=True) if varies))
         contents = used.image_hashes()
-        once = _once(contents, used.image)
+        once = _once(contents, used.image, iou)
         used, iou = used.rows(once), iou[once]
-        hit = classification(used.values, iou > 0, used.image, used.axes)
-        return Fitted(
-            used.axes,
-            hit,
-            regression(used.values, iou, used.image, used.axes),
-            used.image,
-            np.unique(contents[np.unique(used.image)]),
-        )
+        # Copies with other truths stay together in the folds.
+        present, rows = np.unique(used.image, return_inverse=True)
+        learned, first, copy_of = np.unique(contents[present], return_index=True, return_inverse=True)
+        image = present[first[copy_of]][rows]
+        hit = classification(used.values, iou > 0, image, used.axes)
+        return Fitted(used.axes, hit, regression(used.values, iou, image, used.axes), image, learned)
 
     def predict(self, features: SegmentFeatures) -> SegmentVerdicts:
         """Judge segments of the same network, which is not checked; more features than `fit` used are allowed.
@@ -140,11 +140,16 @@ class SegmentTrust:
         confidence: float = CONFIDENCE,
         least_probability: float = LEAST_PROBABILITY,
         coverage_tolerance: float = COVERAGE_TOLERANCE,
+        recurring: bool = False,
     ) -> SegmentGuarantee:
         """Choose a threshold such that in the mean over images at most the share `risk` of accepted segments is wrong.
 
         See `SegmentGuarantee` for what is guaranteed. The images must be independent draws, which the frames of one
-        video are not. Copies of an image count once.
+        video are not. Images on which the network answers alike, such as empty tiles, are taken for copies: with
+        copies, the guarantee must hold for all images and with each distinct one counted once.
+
+        Where images recur, some are copies of images that `fit` has seen, and the guarantee must hold with them, too.
+        With `recurring=True` it is tested with and without them.
 
         Args:
             risk: largest expected share of wrong segments (IoU = 0) among the accepted ones of an image.
@@ -152,10 +157,15 @@ class SegmentTrust:
             confidence: probability that the guarantee holds.
             least_probability: smallest P(hit) that is accepted.
             coverage_tolerance: share of the largest coverage that may be given up for a stricter threshold.
+            recurring: whether there may be images that `fit` has seen, because images recur. They must be drawn
+                independently of those of `fit`.
+
+        Returns:
+            The guarantee and its coverage, which count images that `fit` has not seen.
 
         Raises:
             RiskNotControlled: if no threshold can guarantee the risk.
-            InputError: if `fit` has seen an image, or there is no ground truth.
+            InputError: if `fit` has seen an image and `recurring` is False, or there is no ground truth.
             GradmeterError: before `fit`.
         """
         fitted = self._fitted()
@@ -167,16 +177,21 @@ class SegmentTrust:
             raise InputError(
                 f"no segment of these {len(contents):,} images has ground truth; expected images with some"
             )
-        seen = int(np.isin(contents[present], fitted.learned_images).sum())
-        if seen:
-            raise InputError(f"fit has seen {seen:,} of these {len(present):,} images; expected new images")
-        once = _once(contents, given.image)
+        seen = np.isin(contents, fitted.learned_images)
+        if (count := int(seen[present].sum())) and not recurring:
+            raise InputError(
+                f"fit has seen {count:,} of these {len(present):,} images, or ones on which the network answers alike; "
+                "expected new images; or, if images recur, as empty tiles do, give recurring=True and images that were "
+                "drawn independently of those of fit"
+            )
         self.guarantee = control_segment_risk(
-            self.predict(given).p_hit[once],
-            (iou == 0)[once],
-            given.image[once],
+            self.predict(given).p_hit,
+            iou == 0,
+            given.image,
             risk,
             _thresholds(fitted, least_probability),
+            contents=contents,
+            seen=seen,
             confidence=confidence,
             coverage_tolerance=coverage_tolerance,
         )
@@ -235,11 +250,20 @@ def _joined(parts: object) -> SegmentFeatures:
     return SegmentFeatures.concatenate(batches)
 
 
-def _once(contents: NDArray[np.uint64], image: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which segments are those of the first copy of an image, [S], from the hashes [N] of all images."""
-    present = np.unique(image)
-    _, first = np.unique(contents[present], return_index=True)
-    return np.isin(image, present[first])
+def _once(contents: NDArray[np.uint64], image: NDArray[np.int64], iou: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which segments are those of the first copy of an image with the same truth, [S].
+
+    Args:
+        contents: [N] hashes of all images.
+        image: [S] the image of each segment.
+        iou: [S] adjusted IoU.
+    """
+    order = np.argsort(image, kind="stable")
+    present, starts = np.unique(image[order], return_index=True)
+    first = dict[tuple[int, bytes], int]()
+    for number, truth in zip(present.tolist(), np.split(iou[order], starts[1:]), strict=True):
+        first.setdefault((int(contents[number]), truth.tobytes()), number)
+    return np.isin(image, [*first.values()])
 
 
 def _thresholds(fitted: Fitted, least: float) -> list[Candidate]:

@@ -9,7 +9,8 @@ the mean over several b. By Markov's inequality, 1 / mean is a valid p value for
 betting: Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting"). It does not depend on
 the order of the images, and unlike a bound for binary losses it is small if the shares vary little.
 
-Thresholds are tested in fixed sequences as in `gradmeter.trust.risk`.
+Thresholds are tested in fixed sequences as in `gradmeter.trust.risk`; as there, if there are copies, each test is also
+done with the distinct images, and once more with the images that the judge learned from and that recur.
 """
 
 from __future__ import annotations
@@ -22,7 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from gradmeter.trust.risk import SEQUENCES, Candidate, RiskNotControlled, advice, in_sequences, require_rates
+from gradmeter.trust.risk import (
+    SEQUENCES,
+    Candidate,
+    RiskNotControlled,
+    advice,
+    and_seen,
+    in_sequences,
+    of_copies,
+    require_rates,
+)
 
 # Bets as shares of the largest possible one. The best for L in {0, 1} with mean r is 1 - r / risk.
 _BETS = np.array([1, 3 / 4, 1 / 2, 1 / 4, 1 / 8])
@@ -41,7 +51,8 @@ class SegmentGuarantee:
         risk: largest expected share of wrong segments among the accepted ones of an image.
         confidence: probability that the guarantee holds.
         coverage: share of the calibration segments that is accepted.
-        wrong_share: mean over the calibration images of the share of wrong ones among accepted segments.
+        wrong_share: mean over the calibration images, copies included, of the share of wrong ones among accepted
+            segments.
         images: number of calibration images in which a segment is accepted.
         accepted: number of accepted calibration segments.
         wrong: number of wrong ones among them.
@@ -82,6 +93,8 @@ def control_segment_risk(
     risk: float,
     thresholds: Sequence[Candidate],
     *,
+    contents: NDArray[np.uint64] | None = None,
+    seen: NDArray[np.bool_] | None = None,
     confidence: float,
     coverage_tolerance: float,
 ) -> SegmentGuarantee:
@@ -90,10 +103,12 @@ def control_segment_risk(
     Args:
         score: [S] P(hit).
         wrong: [S] whether the segment hits nothing.
-        image: [S] the image of each segment.
+        image: [S] the number of each segment's image.
         risk: largest expected share of wrong segments among the accepted ones of an image.
         thresholds: candidates, highest first, chosen without these data; their coverage is the share of images in which
             a segment is accepted.
+        contents: for each number of an image; equal ones for equal images. None if all differ.
+        seen: for each number of an image, whether the judge learned from it. None if from none of them.
         confidence: probability that the guarantee holds.
         coverage_tolerance: share of the largest coverage that may be given up for a stricter threshold.
 
@@ -103,10 +118,17 @@ def control_segment_risk(
     """
     require_rates(risk, confidence, coverage_tolerance=coverage_tolerance)
     delta = (1 - confidence) / SEQUENCES
-    images = len(np.unique(image))
+    present, rows = np.unique(image, return_inverse=True)
+    new = np.arange(present.size) if seen is None else np.flatnonzero(~seen[present])
+    distinct = (
+        new if contents is None else _distinct(contents[present], np.bincount(rows[wrong], minlength=present.size), new)
+    )
+    images = distinct.size
     needed = least_images(risk, delta)
     lowest = thresholds[-1] if thresholds else Candidate(math.inf, 0.0)
-    expected, reached = lowest.coverage * images, len(np.unique(image[score >= lowest.threshold]))
+    best = np.full(present.size, -math.inf)
+    np.maximum.at(best, rows, score)
+    expected, reached = lowest.coverage * images, int((best[distinct] >= lowest.threshold).sum())
     if min(expected, reached) < needed:
         count = f"in {reached:,}" if reached < needed else f"by the data of fit, in about {expected:,.0f}"
         raise RiskNotControlled(
@@ -116,28 +138,30 @@ def control_segment_risk(
         )
     possible = (candidate for candidate in thresholds if candidate.coverage * images >= needed)
     levels = np.array([candidate.threshold for candidate in possible])
-    errors, accepted = _counts(score, wrong, image, levels)
+    errors, accepted = _counts(score, wrong, rows, levels)
     with np.errstate(invalid="ignore"):
         shares = errors / accepted
-    guaranteed = in_sequences(p_values(shares, risk) <= delta)
+    tested = new, distinct, np.arange(present.size)
+    guaranteed = in_sequences(np.all([p_values(shares[those], risk) <= delta for those in tested], axis=0))
     if not guaranteed.any():
         raise RiskNotControlled(
             f"no threshold can guarantee a risk of {risk:g} with confidence {confidence:g}: "
-            f"{100 * np.mean(wrong):.2f} % of the {len(wrong):,} segments of {images:,} images are wrong, and too many "
-            "of those with the highest P(hit); give more images, or a higher risk"
+            f"{100 * np.mean(wrong):.2f} % of the {len(wrong):,} segments of {present.size:,} images are wrong, and "
+            f"too many of those with the highest P(hit){of_copies(images, new.size, 'images')}"
+            f"{and_seen(present.size - new.size, 'images')}; give more images, or a higher risk"
         )
-    total = accepted.sum(0)
+    total = accepted[new].sum(0)
     enough = (1 - coverage_tolerance) * total[guaranteed].max()
     chosen = int(np.flatnonzero(guaranteed & (total >= enough))[0])
     return SegmentGuarantee(
         float(levels[chosen]),
         float(risk),
         float(confidence),
-        float(total[chosen] / len(score)),
-        float(np.nanmean(shares[:, chosen])),
-        int(np.count_nonzero(accepted[:, chosen])),
+        float(total[chosen] / np.isin(rows, new).sum()),
+        float(np.nanmean(shares[new, chosen])),
+        int(np.count_nonzero(accepted[new, chosen])),
         int(total[chosen]),
-        int(errors[:, chosen].sum()),
+        int(errors[new, chosen].sum()),
     )
 
 
@@ -153,11 +177,18 @@ def least_images(risk: float, delta: float) -> int:
     return int(numbers[int(np.argmax(logs >= -math.log(delta)))])
 
 
+def _distinct(contents: NDArray[np.uint64], errors: NDArray[np.intp], rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return one of the rows of each distinct image, the one with most wrong segments."""
+    order = np.lexsort((-errors[rows], contents[rows]))
+    _, first = np.unique(contents[rows][order], return_index=True)
+    distinct: NDArray[np.intp] = rows[order[first]]
+    return distinct
+
+
 def _counts(
-    score: NDArray[np.float64], wrong: NDArray[np.bool_], image: NDArray[np.int64], levels: NDArray[np.float64]
+    score: NDArray[np.float64], wrong: NDArray[np.bool_], rows: NDArray[np.intp], levels: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the number of wrong and of all accepted segments for each image and level [images, T], highest first."""
-    _, rows = np.unique(image, return_inverse=True)
     # The first level that accepts the segment; all lower ones do, too.
     first = np.searchsorted(-levels, -score)
     width = len(levels) + 1
