@@ -1,5 +1,6 @@
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -247,8 +248,16 @@ def test_tables_with_other_statistics_stay_readable(rms: None) -> None:
     assert Readings.from_arrow(fewer.to_arrow()).metrics == METRICS
 
 
-@pytest.mark.parametrize("name", ["l2", "", "a/b", "a:b"])
-def test_names_that_no_statistic_can_have(name: str) -> None:
+@pytest.mark.parametrize("result", [lambda moments: moments.square.sum(), lambda moments: None])
+def test_a_statistic_that_is_not_one_number_for_each_layer(result: Any, rms: None) -> None:
+    del STATISTICS["rms"]
+    register_statistic("rms", scales=True)(result)
+    with pytest.raises(InputError, match=r"the statistic 'rms' has .*; expected a tensor of shape \(5, "):
+        GradientMeter(nn.Linear(4, 3).eval())(torch.randn(5, 4))
+
+
+@pytest.mark.parametrize("name", ["l2", "", "a/b", "a:b", 3])
+def test_names_that_no_statistic_can_have(name: Any) -> None:
     with pytest.raises(InputError, match=repr(name)):
         register_statistic(name, scales=True)
 

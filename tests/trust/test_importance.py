@@ -124,5 +124,11 @@ def test_the_same_again(readings: Readings, correct: np.ndarray) -> None:
 
 
 def test_no_wrong_predictions(readings: Readings) -> None:
-    with pytest.raises(InputError, match=r"\(0,\)"):
+    with pytest.raises(InputError, match="600 of 600 predictions are right"):
         importance(reader(readings, "entropy"), readings, np.ones(600, np.bool_))
+
+
+@pytest.mark.parametrize("change", [lambda correct: correct.astype(int), lambda correct: correct[:100]])
+def test_correctness_of_another_kind(change: Any, readings: Readings, correct: np.ndarray) -> None:
+    with pytest.raises(InputError, match=r"expected bool, \(600,\)"):
+        importance(reader(readings, "entropy"), readings, change(correct))

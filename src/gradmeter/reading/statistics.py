@@ -222,9 +222,9 @@ def register_statistic(
             factor and multiplies these statistics by that factor.
 
     Raises:
-        InputError: if the name is empty or taken, or contains a colon or a slash.
+        InputError: if the name is no string, empty or taken, or contains a colon or a slash.
     """
-    if name in STATISTICS or not name or {":", "/"} & {*name}:
+    if not isinstance(name, str) or name in STATISTICS or not name or {":", "/"} & {*name}:
         raise InputError(f"invalid name of a statistic: {name!r}; expected a new name without colons and slashes")
 
     def register(of: Callable[[Moments], Tensor]) -> Callable[[Moments], Tensor]:
@@ -336,5 +336,19 @@ def statistics_of_each(groups: Sequence[PowerSums], names: Sequence[str] = METRI
 
 
 def statistics_of(moments: Moments, names: Sequence[str] = METRICS) -> Tensor:
-    """Statistics of groups with these moments, [N, groups, names] float64."""
-    return torch.stack([STATISTICS[name].of(moments) for name in names], dim=-1)
+    """Statistics of groups with these moments, [N, groups, names] float64.
+
+    Raises:
+        InputError: if a registered function returns something else than one number for each group.
+    """
+    values = [STATISTICS[name].of(moments) for name in names]
+    for name, value in zip(names, values, strict=True):
+        if name not in METRICS:
+            _require_number_of_each(name, value, moments.minimum.shape)
+    return torch.stack(values, dim=-1)
+
+
+def _require_number_of_each(name: str, value: object, shape: torch.Size) -> None:
+    if not isinstance(value, Tensor) or value.shape != shape:
+        given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
+        raise InputError(f"the statistic {name!r} has {given}; expected a tensor of shape {tuple(shape)}")

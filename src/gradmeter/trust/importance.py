@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gradmeter.errors import InputError
 from gradmeter.stages import stage
 from gradmeter.trust.evaluation.separation import separation
 from gradmeter.trust.features import FeatureBlock
@@ -41,8 +42,17 @@ def layer_importance(judge: Judge, block: FeatureBlock, correct: NDArray[np.bool
         judge: the fitted meta classifier.
         block: the features of N inputs, preferably ones that it was not fitted to.
         correct: [N] whether the prediction was right.
+
+    Raises:
+        InputError: if `correct` is something else, or all are right or all wrong.
     """
     correct = np.asarray(correct)
+    if correct.dtype != np.bool_ or correct.shape != (len(block),):
+        raise InputError(f"correct has type {correct.dtype} and shape {correct.shape}; expected bool, ({len(block)},)")
+    if correct.all() or not correct.any():
+        raise InputError(
+            f"{np.count_nonzero(correct):,} of {len(correct):,} predictions are right; expected right and wrong ones"
+        )
     layers = np.array([feature.origin for feature in block.axes.features])
     names = dict.fromkeys(layers.tolist())
     random = np.random.default_rng(0)

@@ -33,6 +33,28 @@ def test_a_path_that_depends_on_the_image() -> None:
     assert_pixels(meter(IMAGES), "head", pixel_statistics(network, IMAGES, "head"))
 
 
+class Experts(nn.Module):
+    """Each image goes to one of two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.day, self.night = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 4, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        chosen = (self.day if float(image.mean()) > 0 else self.night for image in images)
+        return torch.cat([layer(image.unsqueeze(0)) for layer, image in zip(chosen, images, strict=True)])
+
+
+@pytest.mark.filterwarnings("ignore::gradmeter.errors.SlowLayerWarning")
+def test_a_layer_that_an_image_does_not_use_has_no_gradient() -> None:
+    network, bright = Experts().eval(), IMAGES.abs()
+    meter = PixelMeter(network)
+    meter(bright)
+    images = torch.cat([bright[:1], -bright[:1]])
+    assert_pixels(meter(images), "day", pixel_statistics(network, images, "day"))
+    assert (meter(-bright)["day", "l2"] == 0).all()
+
+
 def prior(logits: Tensor) -> Tensor:
     return logits + torch.tensor([0.1, 0.2, -0.1, 0.0]).reshape(4, 1, 1)
 

@@ -47,6 +47,8 @@ def of_size(_: nn.Module, __: Inputs, logits: Tensor) -> dict[str, Tensor]:
         ([lambda _, __, logits: {"a": logits}], r"'a' as torch.float64 \(4, 3\)"),
         ([lambda _, __, logits: {"a": logits[:, 0].tolist()}], "'a' as list"),
         ([lambda _, __, logits: {"a": logits[:, 0].to(torch.complex64)}], r"'a' as torch.complex64 \(4,\)"),
+        ([lambda _, __, logits: logits[:, 0]], "a probe returned a Tensor; expected a dict"),
+        ([lambda _, __, logits: {1: logits[:, 0]}], "a probe returned the name 1, a int; expected a dict"),
         ([of_size], "scores of 4 of some inputs and of 3 of others"),
     ],
 )

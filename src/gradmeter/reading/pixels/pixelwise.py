@@ -39,6 +39,8 @@ class SlowLayer:
             direction: [P, C] derivative of each pixel's loss with respect to its logits.
         """
         numbers = sum(parameter.numel() for parameter in self.parameters)
+        if logits.grad_fn is None:  # the layer was not called for this image
+            return PowerSums.zeros(len(logits), numbers, logits.device)
         block = max(1, _BLOCK_BYTES // (numbers * logits.element_size()))
         with sound_gradients(nodes_below([logits.grad_fn]), of_parameters=True):
             pixels = zip(logits.split(block), direction.to(logits.dtype).split(block), strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -41,11 +41,15 @@ def scores_of(probes: Sequence[Probe], network: nn.Module, inputs: Inputs, logit
     """Call probes, and return their scores by name, [N] float64 each.
 
     Raises:
-        InputError: if a probe does not return one number per sample for each name, or two return the same name.
+        InputError: if a probe does not return a dict with one number per sample for each name, or two return the same
+            name.
     """
     scores = dict[str, Tensor]()
     for probe in probes:
-        for name, score in probe(network, inputs, logits).items():
+        returned = probe(network, inputs, logits)
+        if not isinstance(returned, Mapping) or not all(isinstance(name, str) for name in returned):
+            raise InputError(f"a probe returned {_kind(returned)}; expected a dict of scores by name")
+        for name, score in returned.items():
             if name in scores:
                 raise InputError(f"two probes return the score {name!r}; expected different names")
             if not isinstance(score, Tensor) or score.shape != logits.shape[:1] or score.is_complex():
@@ -56,6 +60,13 @@ def scores_of(probes: Sequence[Probe], network: nn.Module, inputs: Inputs, logit
                 )
             scores[name] = score.detach().double()
     return scores
+
+
+def _kind(returned: object) -> str:
+    if not isinstance(returned, Mapping):
+        return f"a {type(returned).__name__}"
+    name = next(name for name in returned if not isinstance(name, str))
+    return f"the name {name!r}, a {type(name).__name__}"
 
 
 def join_scores(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
