@@ -46,6 +46,15 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     assert np.abs(levels_of(decoded) - levels / 257).max() <= 0.51
 
 
+def test_twelve_bits_are_scaled() -> None:
+    levels = np.linspace(0, 4095, 256).astype(int).reshape(16, 16)
+    even, odd = levels[:, ::2], levels[:, 1::2]
+    packed = np.stack([even >> 4, (even & 15) << 4 | odd >> 8, odd & 255], axis=-1).astype(np.uint8)
+    content = in_one_tile(side=16, tile=16, data=zlib.compress(packed.tobytes()), bits=12)
+    decoded = decode(io.BytesIO(content), "L")
+    assert np.abs(levels_of(decoded) - levels * 255 / 4095).max() <= 0.51
+
+
 def test_thirty_two_bits_hold_eight_or_sixteen() -> None:
     """NumPy's default integers, saved as a TIFF: grey levels of 8 bits would become black as 16 bits."""
     levels = np.arange(96, dtype=np.int32).reshape(8, 12) * 2

@@ -33,7 +33,7 @@ Preprocessing scales the shorter side to the input size of the network. An image
 bytes, would grow to five gigabytes.
 """
 
-# Modes of Pillow that may hold 16-bit pixels.
+# Modes of Pillow that may hold 16-bit pixels. 12-bit pixels of a TIFF are "I;16" too.
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 # In a TIFF, 0 is white with this value of the tag. Pillow inverts 8-bit pixels, but not 16-bit ones.
 _WHITE_IS_ZERO = 0
@@ -73,7 +73,7 @@ def _formats() -> tuple[str, ...]:
 
 
 def decode(file: Path | IO[bytes], mode: str = "RGB") -> Image.Image:
-    """Decode the first frame of an image, rotate it according to its EXIF data and scale 16 bits to 8.
+    """Decode the first frame of an image, rotate it according to its EXIF data and scale 12 or 16 bits to 8.
 
     Args:
         file: a path or an open binary file.
@@ -173,15 +173,16 @@ def too_long(width: int, height: int) -> str | None:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit integers and floats to 8 bits, which Pillow's `convert` would clip."""
+    """Scale 12-bit and 16-bit integers and floats to 8 bits, which Pillow's `convert` would clip."""
     levels: Any
     if image.mode in _SIXTEEN_BIT:
         levels = np.asarray(image)
         if levels.min() < 0 or levels.max() > 65535:
             raise Unreadable(f"pixels from {levels.min():.0f} to {levels.max():.0f}; expected 8-bit or 16-bit integers")
         if not (_is_wide(image) and levels.max() <= 255):
-            # Rounds to nearest; 257 is odd, so there are no ties.
-            levels = (levels.astype(np.uint32) + 128) // 257
+            white = 4095 if _tags(image).get(TiffImagePlugin.BITSPERSAMPLE) == (12,) else 65535
+            # Rounds to nearest. There are no ties: 65535 / 255 and 4095 * 17 / 255 are odd.
+            levels = (levels.astype(np.uint32) * 510 + white) // (2 * white)
     elif image.mode == "F":
         levels = np.asarray(image)
         if not (levels.min() >= 0 and levels.max() <= 1):
