@@ -34,7 +34,7 @@ def save(path: Path, shade: int = 128, side: int = 8) -> None:
 
 
 def in_one_tile(side: int, tile: int, data: bytes, bits: int = 8) -> bytes:
-    """A grey TIFF of `side` x `side` pixels of `bits` bits, stored as one tile of `tile` x `tile`, compressed in `data`."""
+    """A grey TIFF of `side` x `side` pixels of `bits` bits in one tile of `tile` x `tile`, compressed in `data`."""
     entries = {256: side, 257: side, 258: bits, 259: 8, 262: 1, 277: 1, 322: tile, 323: tile, 324: 0, 325: len(data)}
     entries[324] = 14 + 12 * len(entries)  # the offset of the data
     head = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
